@@ -26,8 +26,8 @@ from flexlora.version import __version__
 VOCABULARY = 512
 CONTEXT = 512
 PAIRS = 0.2
-STEPS = 300
-BATCH = 16
+STEPS = 500
+BATCH = 24
 PEAK_LEARNING_RATE = 2.5e-3
 IGNORED = -100
 

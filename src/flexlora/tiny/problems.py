@@ -59,7 +59,7 @@ NEW_MAPS = (
     Part("successors", "v + 1", lambda v: v + 1),
     Part("predecessors", "v - 1", lambda v: v - 1),
 )
-CONSTANTS = range(2, 100)
+CONSTANTS = range(2, 10)
 CONDITIONS = (
     Part("even", "v % 2 == 0", lambda v: v % 2 == 0),
     Part("odd", "v % 2 != 0", lambda v: v % 2 != 0),
