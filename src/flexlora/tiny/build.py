@@ -52,13 +52,8 @@ def build(output: Path, seed: int = 0, steps: int = STEPS) -> Path:
         return output
     if output.exists():
         raise UsageError(f"{output}: exists, and is not a model; choose another --output.")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on a model this small a second thread costs more than it brings
-    try:
-        tokenizer = make_tokenizer()
-        model, loss = _train(tokenizer, seed, steps)
-    finally:
-        torch.set_num_threads(threads)
+    tokenizer = make_tokenizer()
+    model, loss = _train(tokenizer, seed, steps)
     aside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)
