@@ -10,7 +10,7 @@ WORKERS ?= 2
 .PHONY: demo test lint docs setup system clean
 
 demo: setup
-	$(BIN)/flexlora tiny build --output runs/tiny-model
+	$(BIN)/flexlora tiny build
 	$(BIN)/flexlora run demo
 
 test: setup

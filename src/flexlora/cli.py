@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flexlora.errors import FlexError, UsageError
+from flexlora.tiny import TINY_MODEL
 from flexlora.version import __version__
 
 INTERRUPTED = 130
@@ -227,10 +228,10 @@ app.add_typer(tiny, name="tiny")
 
 @tiny.command()
 def build(
-    output: Annotated[Path, typer.Option("--output", help="Folder for the model.")] = Path("runs/tiny-model"),
+    output: Annotated[Path, typer.Option("--output", help="Folder for the model.")] = TINY_MODEL,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
 ) -> None:
-    """Train the tiny model from scratch, in a minute or two; a finished one is left alone."""
+    """Train the tiny model from scratch, in about three minutes; a finished one is left alone."""
     from flexlora import models
     from flexlora.tiny.build import build as build_model
 

@@ -19,6 +19,7 @@ from transformers.utils import cached_file
 
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
+from flexlora.tiny import TINY_MODEL
 
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -61,6 +62,7 @@ def skeleton(source: ModelSource) -> Any:
     Raises:
         UsageError: there is no such model, or it is not a causal language model.
     """
+    _refuse_missing_folder(source.name)
     try:
         config = AutoConfig.from_pretrained(
             source.name, revision=source.revision, trust_remote_code=source.trust_remote_code
@@ -107,6 +109,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     Raises:
         UsageError: there is no tokenizer or no EOS token, or a named token is not in the vocabulary.
     """
+    _refuse_missing_folder(source.name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             source.name,
@@ -179,6 +182,13 @@ def identity(source: ModelSource) -> dict[str, Any]:
     # The hub's cache keeps each file under snapshots/COMMIT/.
     config = cached_file(name, "config.json", revision=source.revision)
     return {"model": name, "revision": Path(config).parent.name, "sha256": None}
+
+
+def _refuse_missing_folder(name: str) -> None:
+    """Say at once that a path leads nowhere, rather than look for it on the hub."""
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        made = "; `flexlora tiny build` makes it" if Path(name) == TINY_MODEL else ""
+        raise UsageError(f"model {name!r}: there is no such folder{made}.")
 
 
 def _hub_weight_sizes(name: str, revision: str | None) -> list[int]:

@@ -3,3 +3,8 @@
 `problems` generates one-line tasks in Python and Java, in the manner of MultiPL-E; `build` trains a model of under a
 million parameters on some of them. Nothing here says anything about a 7B model: it is for trying FLeX out.
 """
+
+from pathlib import Path
+
+TINY_MODEL = Path("runs/tiny-model")
+"""Where `flexlora tiny build` puts the model, and the recipe `demo` looks for it."""

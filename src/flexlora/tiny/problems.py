@@ -154,9 +154,9 @@ def tests(key: Key, language: str) -> str:
     """What follows the completion in a program: assertions, and in Java the brace that the stop token cut."""
     name = function_name(str(key))
     k = key.condition.constant
-    cases: tuple[tuple[int, ...] | int, ...] = (0, 1, k, 3 * k + 1)
+    cases: tuple[tuple[int, ...] | int, ...] = (0, 1, k - 1, k, k + 1, 3 * k + 1, 20)
     if key.source == "list":
-        cases = ((), (k,), (k - 1, k, k + 1), (3, -k, 2 * k, 7 * k, 100, -8, 11, 12))
+        cases = ((), (k,), (k - 1, k, k + 1), (-3, -k, 2 * k, 7 * k, 100), tuple(range(11)))
     if language == "py":
         return "\n" + "".join(f"assert {name}({_python(case)}) == {solve(key, case)}\n" for case in cases)
     lines = "".join(f"    assert({name}({_java(case)}) == ({solve(key, case)}l));\n" for case in cases)
