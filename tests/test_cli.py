@@ -102,6 +102,20 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(recipe_file: Pat
     assert isinstance(json.loads(answer.stdout)["completion"], str)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("execute", "RUN", "--task", "humaneval"),
+        ("generate", "demo", "--adapter", "somewhere"),
+        ("generate", "model", "--prompt", "def", "--set", "seed=1"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "RUN").mkdir()
+    done = flexlora(*(str(tmp_path / word) if word == "RUN" else word for word in command))
+    assert (done.returncode, "not to be given here" in done.stderr) == (2, True)
+
+
 def test_execute_scores_completions_and_programs_and_continues(benchmark: Path, tmp_path: Path) -> None:
     samples = tmp_path / "samples.jsonl"
     completions = [
@@ -144,7 +158,7 @@ def test_execute_scores_completions_and_programs_and_continues(benchmark: Path, 
 def test_wrong_samples_are_named(line: str, options: list[str], part: str, benchmark: Path, tmp_path: Path) -> None:
     samples = tmp_path / "samples.jsonl"
     samples.write_text(line + "\n")
-    done = flexlora("execute", samples, *options, "--data-dir", benchmark)
+    done = flexlora("execute", samples, *options, *(["--data-dir", benchmark] if options else []))
     assert done.returncode == 2
     assert part in done.stderr
     assert not (tmp_path / "samples_results.jsonl").exists()

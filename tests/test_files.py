@@ -46,9 +46,21 @@ def test_a_torn_last_line_is_dropped_and_the_next_append_starts_a_line(tmp_path:
     append_jsonl(path, {"n": 0})
     with path.open("a") as file:
         file.write('{"n": 1, "te')
+    torn = path.read_bytes()
     assert read_appended(path) == [{"n": 0}]
+    assert path.read_bytes() == torn, "reading changed the file"
     append_jsonl(path, {"n": 2})
     assert read_appended(path) == [{"n": 0}, {"n": 2}]
+
+
+@pytest.mark.parametrize("length", [1, 1 << 16, 200_000])
+def test_a_torn_line_of_any_length_is_written_over(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b"x" * length)
+    append_jsonl(path, {"n": 1})
+    path.write_bytes(path.read_bytes() + b"x" * length)
+    append_jsonl(path, {"n": 2})
+    assert path.read_text() == '{"n": 1}\n{"n": 2}\n'
 
 
 def test_damage_inside_a_file_is_an_error_that_names_the_line(tmp_path: Path) -> None:
@@ -66,6 +78,7 @@ def test_damage_inside_a_file_is_an_error_that_names_the_line(tmp_path: Path) ->
 def test_write_whole_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file"
     write_whole(path, "one")
+    (path.parent / ".file.partial").write_text("what a killed process left")
     write_whole(path, b"two")
     assert path.read_text() == "two"
     assert list(path.parent.iterdir()) == [path]

@@ -162,6 +162,34 @@ def test_another_recipe_is_refused_unless_overwritten(recipe: Recipe, tmp_path: 
     assert folder.existing(run.path).recipe == other
 
 
+def test_overwriting_that_was_killed_is_finished(recipe: Recipe, tmp_path: Path) -> None:
+    run = folder.open_run(recipe, tmp_path / "run")
+    with folder.locked(run):
+        folder.begin(run)
+    (run.path / "main").mkdir()
+    (run.path / "recipe.yaml").unlink()
+    (run.path / folder.OVERWRITING).touch()
+    with pytest.raises(UsageError, match="not a run directory"):
+        folder.existing(run.path)
+    again = folder.open_run(recipe, run.path)
+    with folder.locked(again):
+        folder.begin(again)
+    assert sorted(path.name for path in run.path.iterdir()) == [folder.LOCK, "recipe.yaml"]
+
+
+def test_a_run_continued_elsewhere_says_so(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = folder.open_run(recipe, tmp_path / "run")
+    described = {"flexlora": "1"}
+    monkeypatch.setattr(pipeline.environment, "describe", lambda: dict(described))
+    for version in ("1", "1", "2", "2", "1"):
+        described["flexlora"] = version
+        with pipeline.working(run):
+            pass
+    recorded = json.loads((run.path / "environment.json").read_text())
+    assert recorded["flexlora"] == "1"
+    assert [later["flexlora"] for later in recorded["continued_on"]] == ["2"]
+
+
 def test_foreign_folders_and_a_second_process_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep")

@@ -108,7 +108,9 @@ def generate(
     target: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe or a run; with --prompt: a model.")],
     prompt: Annotated[str | None, typer.Option("--prompt", help="Answer this prompt once, and stop.")] = None,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="With --prompt: an adapter to put on.")] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="With --prompt: longest answer.")] = 256,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="With --prompt: longest answer (default: 256).")
+    ] = None,
     set_: SetOption = None,
     output: OutputOption = None,
     as_json: JsonOption = False,
@@ -117,9 +119,11 @@ def generate(
     from flexlora import pipeline
 
     if prompt is not None:
-        answer = pipeline.answer(target, prompt, adapter, max_new_tokens)
+        _refuse_given("with --prompt there is no run", {"--set": set_, "--output": output})
+        answer = pipeline.answer(target, prompt, adapter, max_new_tokens or 256)
         _print_json({"completion": answer}) if as_json else typer.echo(answer)
         return
+    _refuse_given("without --prompt", {"--adapter": adapter, "--max-new-tokens": max_new_tokens})
     folder, _ = pipeline.start(*_target(target, output, set_))
     with pipeline.working(folder):
         pipeline.generate(folder)
@@ -140,11 +144,12 @@ def execute(
 ) -> None:
     """Run programs in the sandbox and write their verdicts: of a samples file, or of a run."""
     if Path(target).is_dir():
+        _refuse_given(f"{target} is a run", {"--task": task, "--data-dir": data_dir, "--output": output})
         from flexlora import folder, pipeline
 
         run_folder = folder.existing(Path(target))
         with pipeline.working(run_folder):
-            pipeline.execute(run_folder)
+            pipeline.execute(run_folder, workers, overwrite)
         _print_json({"run": target}) if as_json else None
         return
     from flexlora.evaluation import sample_files
@@ -177,7 +182,7 @@ def score(run: RunArgument, as_json: JsonOption = False) -> None:
     from flexlora.report.terminal import print_summary
 
     run_folder = folder.existing(run)
-    with pipeline.working(run_folder):
+    with folder.locked(run_folder):
         summary = pipeline.score(run_folder)
     _print_json(summary) if as_json else print_summary(summary)
 
@@ -276,6 +281,12 @@ def _target(target: str, output: Path | None, overrides: list[str] | None) -> tu
     if overrides or output:
         raise UsageError(f"{target} is a run: its recipe is fixed; --set and --output go with a recipe.")
     return str(Path(target) / "recipe.yaml"), Path(target), []
+
+
+def _refuse_given(where: str, options: dict[str, Any]) -> None:
+    """Refuse options that mean nothing here, rather than pass over them."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise UsageError(f"{', '.join(given)}: not to be given here ({where}).")
 
 
 def _announce(plan: Any) -> None:

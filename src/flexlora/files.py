@@ -1,8 +1,9 @@
 """Run files: written whole and renamed, or appended line by line, so that a killed process leaves no half file.
 
 `write_whole` replaces a file in one step. `append_jsonl` adds one record and, where the disk is full, takes its
-own half-written line back. `read_appended` drops a torn last line (the process was killed while writing it),
-since that record counts as not done; damage anywhere else is an error, because then finished work would be lost.
+own half-written line back. A torn last line (the process was killed while writing it) counts as not done:
+`read_appended` passes over it, `append_jsonl` writes in its place. Damage anywhere else is an error, because then
+finished work would be lost.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         FlexError: the disk is full or the folder cannot be written; the old file is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    temporary = None
+    temporary = path.with_name(f".{path.name}.partial")  # always this name: what a killed process left is reused
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise _write_error(path, error) from error
 
 
@@ -49,25 +48,42 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_jsonl(path: Path, record: Record) -> None:
-    """Append one record as one line, in a single write.
+    """Append one record as one line, in a single write, in place of a torn last line.
 
     Raises:
-        FlexError: the disk is full; the lines before this one are intact.
+        FlexError: the disk is full or the file cannot be written; the lines before this one are intact.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        end = os.fstat(descriptor).st_size
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    try:
+        end = _end_of_last_line(descriptor)
         try:
-            written = os.write(descriptor, line)
-            if written < len(line):
+            if os.write(descriptor, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             os.ftruncate(descriptor, end)
             raise _write_error(path, error) from error
     finally:
         os.close(descriptor)
+
+
+def _end_of_last_line(descriptor: int) -> int:
+    """Length of the file without a torn last line, which is cut off."""
+    size = os.fstat(descriptor).st_size
+    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+        return size
+    at, newline = size, -1
+    while at > 0 and newline < 0:
+        start = max(0, at - (1 << 16))
+        newline = os.pread(descriptor, at - start, start).rfind(b"\n")
+        at = start
+    end = at + newline + 1 if newline >= 0 else 0
+    os.ftruncate(descriptor, end)
+    return end
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
@@ -87,21 +103,20 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def read_appended(path: Path) -> list[Record]:
-    """All finished records of a file written by `append_jsonl`; a missing file has none.
+    """All finished records of a file written by `append_jsonl`, which is not changed; a missing file has none.
 
-    A last line without its newline was being written when the process died. It is cut off the file, so that the
-    next append starts on a line of its own.
+    A last line without its newline is being written, or was when the process died; it is passed over.
 
     Raises:
-        UsageError: a line before the last is damaged; names the line and what to do.
+        UsageError: the file cannot be read, or a line before the last is damaged; names the line and what to do.
     """
-    if not path.exists():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return [_parse(path, i, line) for i, line in enumerate(whole.split(b"\n")[:-1], start=1)]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+    return [_parse(path, i, line) for i, line in enumerate(content.split(b"\n")[:-1], start=1)]
 
 
 def _parse(path: Path, number: int, line: bytes) -> Record:

@@ -25,6 +25,8 @@ from flexlora.files import write_whole
 from flexlora.recipe import Recipe, Task, differences, dumped, from_dict, read_yaml
 
 LOCK = ".lock"
+OVERWRITING = ".overwriting"
+"""Stands in a run directory while `begin` deletes what was there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,8 @@ def open_run(recipe: Recipe, path: Path, overwrite: bool = False) -> RunFolder:
         UsageError: the directory holds a run of another recipe, or other files.
     """
     run = RunFolder(recipe=recipe, path=path)
+    if (path / OVERWRITING).exists():
+        return run  # killed while deleting, which `begin` will finish
     if (path / "recipe.yaml").exists():
         changed = {} if overwrite else differences(dumped(existing(path).recipe), dumped(recipe))
         if changed:
@@ -106,9 +110,13 @@ def open_run(recipe: Recipe, path: Path, overwrite: bool = False) -> RunFolder:
 
 def begin(run: RunFolder, overwrite: bool = False) -> None:
     """Make the directory this run's by writing the resolved recipe; with `overwrite`, delete what was there."""
-    for item in run.path.iterdir() if overwrite else ():
-        if item.name != LOCK:
-            shutil.rmtree(item) if item.is_dir() else item.unlink()
+    mark = run.path / OVERWRITING
+    if overwrite or mark.exists():
+        mark.touch()
+        for item in run.path.iterdir():
+            if item.name not in (LOCK, OVERWRITING):
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+        mark.unlink()
     content = yaml.safe_dump(dumped(run.recipe), sort_keys=False, allow_unicode=True, width=100)
     write_whole(run.path / "recipe.yaml", content)
 
@@ -120,7 +128,7 @@ def existing(path: Path) -> RunFolder:
         UsageError: it is not a run directory.
     """
     file = path / "recipe.yaml"
-    if not file.is_file():
+    if not file.is_file() or (path / OVERWRITING).exists():
         raise UsageError(f"{path}: not a run directory (no recipe.yaml). `flexlora run RECIPE` makes one.")
     return RunFolder(recipe=from_dict(read_yaml(file)), path=path)
 
@@ -130,10 +138,14 @@ def locked(run: RunFolder) -> Iterator[None]:
     """Hold a run directory, so that two processes never write the same files.
 
     Raises:
-        UsageError: another process works in it.
+        UsageError: another process works in it, or it cannot be written.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
-    with (run.path / LOCK).open("w") as lock:
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        lock = (run.path / LOCK).open("w")
+    except OSError as error:
+        raise UsageError(f"{run.path}: cannot be written ({error.strerror}). Choose another --output.") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

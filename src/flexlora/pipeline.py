@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +26,13 @@ from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
 from flexlora.execution import sandbox
 from flexlora.execution.languages import toolchain
-from flexlora.execution.samples import execute_programs
+from flexlora.execution.samples import execute_programs, recorded
 from flexlora.execution.verdict import Program, Verdict
 from flexlora.files import read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import complete, generate_samples
 from flexlora.preflight import Plan, check
-from flexlora.progress import bar
+from flexlora.progress import bar, say
 from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
 from flexlora.report.page import write_report
 from flexlora.training import train_adapter
@@ -89,8 +90,7 @@ def working(run: RunFolder, overwrite: bool = False) -> Iterator[None]:
     """Hold the run directory while stages work in it; the recipe and the environment are written first."""
     with locked(run):
         begin(run, overwrite)
-        if not (run.path / "environment.json").exists():
-            write_json(run.path / "environment.json", _environment(run))
+        _record_environment(run)
         yield
 
 
@@ -142,8 +142,12 @@ def answer(model: str, prompt: str, adapter: Path | None = None, max_new_tokens:
     return complete(loaded, tokenizer, prompt, Sampling(max_new_tokens=max_new_tokens), seed=0)[0]
 
 
-def execute(run: RunFolder) -> None:
+def execute(run: RunFolder, workers: int | None = None, overwrite: bool = False) -> None:
     """Run the program of every completion and write its verdict; those with a verdict are left alone.
+
+    Args:
+        workers: programs at a time; None for the recipe's `execution.workers`.
+        overwrite: run all again.
 
     Raises:
         FlexError: completions are missing, or programs could not be run for a reason that is not theirs.
@@ -159,16 +163,17 @@ def execute(run: RunFolder) -> None:
         samples = read_appended(run.path / item.path / "samples.jsonl")
         programs = (program_of(by_id[sample["task_id"]], sample) for sample in samples)
         results = run.path / item.path / "results.jsonl"
-        done = len(read_appended(results))
-        with bar(f"execute {item.label()}", len(samples), done=done) as advance:
-            passed = 0
+        done = {} if overwrite else recorded(results)
+        with bar(f"execute {item.label()}", len(samples), done=len(done)) as advance:
+            passed = sum(bool(record["passed"]) for record in done.values())
 
             def on_verdict(verdict: Verdict) -> None:
                 nonlocal passed
                 passed += verdict.passed
                 advance(1, f"{passed} passed")
 
-            execute_programs(programs, results, workers=run.recipe.execution.workers, on_verdict=on_verdict)
+            workers = workers or run.recipe.execution.workers
+            execute_programs(programs, results, workers=workers, overwrite=overwrite, on_verdict=on_verdict)
 
 
 def score(run: RunFolder) -> Summary:
@@ -239,8 +244,21 @@ def provenance(run: RunFolder) -> dict[str, Any]:
         "tasks": tasks,
         "sampling": recipe.sampling.model_dump(mode="json"),
         "seed": recipe.seed,
-        "environment": _environment(run),
+        "environment": json.loads((run.path / "environment.json").read_bytes()),
     }
+
+
+def _record_environment(run: RunFolder) -> None:
+    """Write what the run works on to `environment.json`; where that changed under way, add it to what was."""
+    path, now = run.path / "environment.json", _environment(run)
+    if not path.exists():
+        write_json(path, now)
+        return
+    first = json.loads(path.read_bytes())
+    later = first.pop("continued_on", [])
+    if now != first and now not in later:
+        say(f"this run began on other versions or another machine; both stand in {path}")
+        write_json(path, {**first, "continued_on": [*later, now]})
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:

@@ -48,6 +48,13 @@ def test_paired_p_value_is_uniform_enough_where_nothing_differs() -> None:
     assert 10 <= rejected <= 36
 
 
+def test_few_differing_problems_show_no_difference_however_equal_they_are() -> None:
+    assert paired_bootstrap([0.3], [0.4])[1] == 1
+    assert paired_bootstrap([0.3] * 5, [0.4] * 5)[1] == 2**-4
+    assert paired_bootstrap([0.3] * 5 + [0.5] * 95, [0.4] * 5 + [0.5] * 95)[1] >= 2**-4
+    assert paired_bootstrap([0.3] * 8, [0.4] * 8)[1] < 0.05
+
+
 def test_paired_bootstrap_gains_from_pairing() -> None:
     rng = np.random.default_rng(7)
     before = rng.random(100)

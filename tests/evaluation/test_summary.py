@@ -176,3 +176,32 @@ def test_the_score_type_names_every_field_of_the_file(tmp_path: Path) -> None:
     summary = make_run(tmp_path, {(None, "base"): verdicts(range(3))})
     assert set(summary) == set(Summary.__annotations__)
     assert set(summary["scores"][0]) == {*Score.__required_keys__}
+
+
+def test_a_baseline_is_compared_with_the_base_and_every_arm(tmp_path: Path) -> None:
+    summary = make_run(
+        tmp_path,
+        {
+            (None, "base"): verdicts(range(3)),
+            (None, "baseline"): verdicts(range(5)),
+            ("one", "adapter"): verdicts(range(6)),
+        },
+    )
+    pairs = [(c["variant"], c["against"]["variant"], c["difference"]) for c in summary["comparisons"]]
+    assert pairs == [
+        ("baseline", "base", pytest.approx(0.2)),
+        ("adapter", "base", pytest.approx(0.3)),
+        ("adapter", "baseline", pytest.approx(0.1)),
+    ]
+
+
+def test_comparing_runs_says_what_else_differs(tmp_path: Path) -> None:
+    for name, style, batch in (("a", "stripped", 8), ("b", "verbatim", 16)):
+        summary = make_run(tmp_path / name, {(None, "base"): verdicts(range(3))})
+        summary["provenance"] |= {
+            "sampling": {"temperature": 0, "batch_size": batch},
+            "tasks": {"humaneval": {"prompt_style": style, "data": {"sha256": "x"}}},
+        }
+        write_json(tmp_path / name / "summary.json", summary)
+    found = compare_runs(tmp_path / "a", tmp_path / "b")
+    assert found.conditions == ["humaneval.prompt_style: 'stripped' in A, 'verbatim' in B"]

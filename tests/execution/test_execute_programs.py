@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -62,9 +63,37 @@ def test_a_result_of_another_program_is_refused(tmp_path: Path) -> None:
         execute_programs([Program("t0", 0, "py", "assert True")], path)
 
 
-def test_the_same_key_twice_is_refused(tmp_path: Path) -> None:
+def test_a_result_of_a_program_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    execute_programs(some(2), path)
+    with pytest.raises(UsageError, match=r"t1 sample 0, which is not among these programs.*--overwrite"):
+        execute_programs(some(1), path)
+    assert execute_programs(some(1), path, overwrite=True).executed == 1
+    assert len(lines(path)) == 1
+
+
+def test_the_same_key_twice_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="t0 sample 0"):
         execute_programs([*some(2), *some(1)], tmp_path / "results.jsonl")
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_a_file_that_holds_no_results_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"x": 1}\n{"y": 2}')
+    with pytest.raises(UsageError, match="line 1: not a result"):
+        execute_programs(some(1), path)
+    assert path.read_text() == '{"x": 1}\n{"y": 2}'
+    with pytest.raises(UsageError, match=r"cannot be written.*--output"):
+        execute_programs(some(1), tmp_path)
+
+
+def test_two_processes_do_not_execute_into_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process"):
+            execute_programs(some(1), path)
 
 
 def test_programs_that_the_harness_could_not_run_have_no_result_and_are_run_the_next_time(

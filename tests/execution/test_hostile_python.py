@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -384,7 +383,6 @@ def test_harm_in_many_ways_at_a_time_leaves_the_verdicts_of_the_others_right(
         for i in range(2)
         for name, source in (harm | {"good": "pass", "bad": "assert False"}).items()
     ]
-    started = time.monotonic()
     statuses = {verdict.task_id: verdict.status for verdict in execute(programs, workers=2)}
     expected = {
         "fork": "Timeout",
@@ -397,4 +395,3 @@ def test_harm_in_many_ways_at_a_time_leaves_the_verdicts_of_the_others_right(
     }
     assert statuses == {f"{name}{i}": status for i in range(2) for name, status in expected.items()}
     assert left_behind(marker) == []
-    assert time.monotonic() - started < 120  # only against hanging

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from flexlora.errors import UsageError
@@ -34,6 +36,13 @@ def test_all_that_is_missing_is_listed_with_how_to_install_it(monkeypatch: pytes
     assert "no.jar is missing" in message
     assert "apt-get install default-jdk-headless libjavatuples-java" in message
     assert "cobol" in message
+
+
+def test_a_toolchain_that_does_not_work_in_the_sandbox_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = dataclasses.replace(LANGUAGES["py"], run=lambda *_: ["/opt/python/bin/python3", "program.py"])
+    monkeypatch.setitem(LANGUAGES, "broken", dataclasses.replace(broken, code="broken"))
+    with pytest.raises(UsageError, match=r"broken: .*does not work in the sandbox.*/opt/python"):
+        require({"py", "broken"})
 
 
 def test_the_doctor_runs_a_good_and_a_bad_program_in_each_language() -> None:
@@ -108,6 +117,11 @@ def test_a_long_program_goes_in_whole() -> None:
             ("A", "A"),
         ),
         ("class A { char c = '{'; }\npublic enum E { ; static void main() {} }", ("E", "E")),
+        ("package a.b;\nclass A { static void main() {} }", ("A", "a.b.A")),
+        ("/* c */ package a;\npublic class A { static public void main(String[] a) {} }", ("A", "a.A")),
+        ("class A {} class B { public static final void main(String[] a) {} }", ("B", "B")),
+        ('class A { String s = """' + "\\" * 10_000, ("Main", "Main")),
+        ('class A { String s = """ { class B """; static void main() {} }', ("A", "A")),
         ("no java at all", ("Main", "Main")),
         ("class " + "x" * 300 + "{}", ("Main", "Main")),
     ],
@@ -122,6 +136,15 @@ def test_java_asserts_count_and_unicode_works() -> None:
     assert run_program("java", main % 'System.out.println("\u00e4\u4e2d");').stdout == "\u00e4\u4e2d\n"
     assert run_program("java", main % "System.exit(3);").exit_code == 3
     assert run_program("java", main % "int x = 0 int y;").status == "SyntaxError"
+
+
+def test_programs_in_a_package_run() -> None:
+    assert run_program("java", "package a.b; class A { static public void main(String[] a) {} }").passed
+
+
+def test_a_jvm_without_memory_to_start_is_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LANGUAGES, "java", dataclasses.replace(LANGUAGES["java"], memory_bytes=100 << 20))
+    assert run_program("java", LANGUAGES["java"].known_good).status == "OutOfMemory"
 
 
 def test_a_message_about_memory_is_not_memory_run_out() -> None:

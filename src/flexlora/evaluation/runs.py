@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.compare import compare
 from flexlora.evaluation.results import TaskResults, read_results
-from flexlora.evaluation.schema import Comparison, Score, comparison_record, read_summary
+from flexlora.evaluation.schema import Comparison, Score, Summary, comparison_record, read_summary
 
 PairKey = tuple[str | None, str, str, str | None]
 """(arm, variant, task, model of a baseline): what makes entries of two runs a pair."""
+NO_CONDITION = ("batch_size", "source")
+"""Provenance that no score depends on: how many at a time, and where the same data were read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class RunComparison:
     only_in_a: list[str]
     """Entries that only run A has, as "arm/variant on task"."""
     only_in_b: list[str]
+    conditions: list[str]
+    """What else differs between the runs and may be why their scores do: models, data, prompts, sampling."""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values, for `flexlora compare --json`."""
@@ -41,7 +46,8 @@ def compare_runs(run_a: Path, run_b: Path, *, seed: int = 0) -> RunComparison:
         UsageError: a folder is no run, nothing pairs, a pair shares no k, or a pair is on different problems.
         FlexError: a run's results are incomplete or no longer those of its summary.
     """
-    scores_a, scores_b = _scores(run_a), _scores(run_b)
+    summary_a, summary_b = read_summary(run_a), read_summary(run_b)
+    scores_a, scores_b = _scores(summary_a), _scores(summary_b)
     shared = [key for key in scores_a if key in scores_b]
     if not shared:
         raise UsageError(
@@ -61,6 +67,7 @@ def compare_runs(run_a: Path, run_b: Path, *, seed: int = 0) -> RunComparison:
         problems=problems,
         only_in_a=[_name(key) for key in scores_a if key not in scores_b],
         only_in_b=[_name(key) for key in scores_b if key not in scores_a],
+        conditions=list(_conditions(summary_a, summary_b, shared)),
     )
 
 
@@ -90,8 +97,29 @@ def _results(run: Path, score: Score) -> TaskResults:
     return results
 
 
-def _scores(run: Path) -> dict[PairKey, Score]:
-    return {_key(score): score for score in read_summary(run)["scores"]}
+def _scores(summary: Summary) -> dict[PairKey, Score]:
+    return {_key(score): score for score in summary["scores"]}
+
+
+def _conditions(summary_a: Summary, summary_b: Summary, shared: Sequence[PairKey]) -> Iterator[str]:
+    """What the two runs' provenance says differently about what they share."""
+    models = [{score["model"] for score in summary["scores"]} for summary in (summary_a, summary_b)]
+    if models[0] != models[1]:
+        yield f"model: {', '.join(sorted(models[0]))} in A, {', '.join(sorted(models[1]))} in B"
+    a, b = summary_a["provenance"], summary_b["provenance"]
+    for part in ("sampling", "seed"):
+        yield from _differing(part, a.get(part), b.get(part))
+    for task in dict.fromkeys(task for _, _, task, _ in shared):
+        yield from _differing(task, a.get("tasks", {}).get(task), b.get("tasks", {}).get(task))
+
+
+def _differing(name: str, a: Any, b: Any) -> Iterator[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in dict.fromkeys([*a, *b]):
+            if key not in NO_CONDITION:
+                yield from _differing(f"{name}.{key}", a.get(key), b.get(key))
+    elif a != b:
+        yield f"{name}: {a!r} in A, {b!r} in B"
 
 
 def _key(score: Score) -> PairKey:

@@ -7,7 +7,7 @@ program (`language, program`). Imports no torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from flexlora.data.tasks import load_problems
 from flexlora.errors import UsageError
 from flexlora.evaluation.passk import pass_at_k
 from flexlora.execution import require
-from flexlora.execution.samples import execute_programs, read_programs
+from flexlora.execution.samples import SampleNumbers, execute_programs, read_programs, recorded
 from flexlora.execution.verdict import Program, Verdict
-from flexlora.files import read_appended, read_jsonl
+from flexlora.files import read_jsonl
 from flexlora.progress import bar
 from flexlora.recipe import Task
 
@@ -55,6 +55,8 @@ def execute_file(
                 f"{path}: not all lines hold a whole program (language, program). For completions name their task, "
                 "e.g. --task humaneval."
             )
+        if data_dir is not None:
+            raise UsageError(f"--data-dir {data_dir}: whole programs need no data; name the --task of completions.")
         programs = list(read_programs(path))
     else:
         problems, _ = load_problems(Task(name=task), data_dir)
@@ -62,18 +64,17 @@ def execute_file(
     if not programs:
         raise UsageError(f"{path}: the file holds no samples.")
     require({program.language for program in programs})
-    if overwrite:
-        output.unlink(missing_ok=True)
-    with bar(f"execute {path.name}", len(programs), done=len(read_appended(output))) as advance:
+    done = 0 if overwrite else len(recorded(output))
+    with bar(f"execute {path.name}", len(programs), done=done) as advance:
 
         def on_verdict(verdict: Verdict) -> None:
             advance(1, verdict.status)
 
-        execute_programs(programs, output, workers=workers, on_verdict=on_verdict)
-    return summarise(read_appended(output), output)
+        execute_programs(programs, output, workers=workers, overwrite=overwrite, on_verdict=on_verdict)
+    return summarise(recorded(output).values(), output)
 
 
-def summarise(results: list[dict[str, Any]], output: Path) -> dict[str, Any]:
+def summarise(results: Collection[dict[str, Any]], output: Path) -> dict[str, Any]:
     """Counts and pass@1 of a results file."""
     samples: Counter[str] = Counter(result["task_id"] for result in results)
     passed: Counter[str] = Counter(result["task_id"] for result in results if result["passed"])
@@ -98,7 +99,7 @@ def in_words(summary: dict[str, Any]) -> str:
 
 
 def _joined(path: Path, problems: dict[str, Problem], task: str) -> Iterator[Program]:
-    seen: Counter[str] = Counter()
+    numbers = SampleNumbers(path)
     for number, record in read_jsonl(path):
         task_id, completion = record.get("task_id"), record.get("completion")
         if not isinstance(task_id, str) or not isinstance(completion, str):
@@ -108,9 +109,8 @@ def _joined(path: Path, problems: dict[str, Problem], task: str) -> Iterator[Pro
         problem = problems[task_id]
         yield Program(
             task_id=task_id,
-            sample=record.get("sample", seen[task_id]),
+            sample=numbers.of(number, record, task_id),
             language=problem.language,
             source=problem.program(completion),
             timeout_s=problem.timeout_s,
         )
-        seen[task_id] += 1

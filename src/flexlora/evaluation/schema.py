@@ -38,12 +38,13 @@ class Side(TypedDict):
     arm: str | None
     """None for the base and the baselines, which belong to no arm."""
     variant: str
+    model: str
+    """Path or hub name; of an arm, what its adapter is on."""
 
 
 class Score(Side):
     """One variant on one task."""
 
-    model: str
     task: str
     language: str
     problems: int
@@ -68,7 +69,7 @@ class Comparison(Side):
     high: float
     p_value: float
     method: str
-    """What `p_value` is from: `exact McNemar` or `paired bootstrap`; the interval is always the latter."""
+    """What `p_value` is from: `exact McNemar` or `paired bootstrap`; the interval is always from the latter."""
     gained: list[str]
     lost: list[str]
 
@@ -78,7 +79,6 @@ class Summary(TypedDict):
 
     schema: int
     name: str
-    complete: bool
     scores: list[Score]
     comparisons: list[Comparison]
     provenance: dict[str, Any]
@@ -89,7 +89,8 @@ def comparison_record(found: Difference, side: Side, against: Side, task: str, l
     return {
         "arm": side["arm"],
         "variant": side["variant"],
-        "against": {"arm": against["arm"], "variant": against["variant"]},
+        "model": side["model"],
+        "against": {"arm": against["arm"], "variant": against["variant"], "model": against["model"]},
         "task": task,
         "language": language,
         "k": k,

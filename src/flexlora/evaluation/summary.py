@@ -1,7 +1,7 @@
 """A run's `summary.json` from its results: every score, and every comparison that the run was made for.
 
-Compared are, on each task and for each k: every variant of every arm with the base, and every later arm's variant
-with the first arm's same variant.
+Compared are, on each task and for each k: every baseline with the base, every variant of every arm with the base and
+with each baseline, and every later arm's variant with the first arm's same variant.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ def score_run(
     *,
     name: str,
     provenance: Mapping[str, Any],
-    complete: bool = True,
     seed: int = 0,
 ) -> Summary:
     """Score all `entries` of a run and compare arms with the base and with the first arm.
@@ -50,7 +49,6 @@ def score_run(
     Args:
         entries: in the order in which reports show them; the first arm met is the one later arms are compared with.
         ks: the k of pass@k, each at most the number of samples per problem.
-        complete: whether `entries` are all that the recipe asks for.
         seed: of the bootstrap; equal results and seed give an equal summary.
 
     Raises:
@@ -65,7 +63,6 @@ def score_run(
     return {
         "schema": SCHEMA,
         "name": name,
-        "complete": complete,
         "scores": [_score(entry, results[entry], ks, seed) for entry in entries],
         "comparisons": [_comparison(before, after, results, k, seed) for before, after in _pairs(entries) for k in ks],
         "provenance": dict(provenance),
@@ -89,8 +86,8 @@ def _score(entry: Entry, results: TaskResults, ks: Sequence[int], seed: int) -> 
 
 
 def _comparison(before: Entry, after: Entry, results: Mapping[Entry, TaskResults], k: int, seed: int) -> Comparison:
-    against: Side = {"arm": before.arm, "variant": before.variant}
-    side: Side = {"arm": after.arm, "variant": after.variant}
+    against: Side = {"arm": before.arm, "variant": before.variant, "model": before.model}
+    side: Side = {"arm": after.arm, "variant": after.variant, "model": after.model}
     found = compare(results[before], results[after], k=k, seed=seed)
     return comparison_record(found, side, against, after.task, after.language, k)
 
@@ -112,11 +109,15 @@ def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
     first_arm = next((entry.arm for entry in entries if entry.arm is not None), None)
     bases = {entry.task: entry for entry in entries if entry.variant == "base"}
     firsts = {(entry.variant, entry.task): entry for entry in entries if entry.arm == first_arm}
+    baselines = [entry for entry in entries if entry.variant == "baseline"]
     for entry in entries:
-        if entry.arm is None:
+        if entry.variant == "base":
             continue
         if base := bases.get(entry.task):
             yield base, entry
+        if entry.arm is None:
+            continue
+        yield from ((baseline, entry) for baseline in baselines if baseline.task == entry.task)
         if entry.arm != first_arm and (first := firsts.get((entry.variant, entry.task))):
             yield first, entry
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 
 from flexlora.errors import UsageError
 from flexlora.execution import sandbox
+from flexlora.execution.judge import judge_program
 from flexlora.execution.languages import ToolchainMissing, get_language, toolchain
+from flexlora.execution.verdict import Program
 
 
 def require(languages: Collection[str]) -> None:
-    """Check the sandbox and the toolchains of these languages.
+    """Check the sandbox and the toolchains of these languages, each by a program that must pass.
 
     Raises:
         UsageError: lists all that is missing and how to install it.
@@ -23,9 +26,24 @@ def require(languages: Collection[str]) -> None:
     for code in sorted(languages):
         try:
             toolchain(code)
+            if not problems:
+                _run_known_good(code)
         except ToolchainMissing as missing:
             problems.append(f"{code}: {missing}. Install it: `{get_language(code).install}`.")
         except UsageError as error:
             problems.append(str(error))
     if problems:
         raise UsageError("Programs cannot be run here.\n" + "\n".join(f"- {problem}" for problem in problems))
+
+
+@cache
+def _run_known_good(code: str) -> None:
+    """Once in a process: a tool that is there may still not work in the sandbox, and no model is to blame for that."""
+    language = get_language(code)
+    verdict, _ = judge_program(Program("known-good", 0, code, language.known_good), patience=4)
+    if not verdict.passed:
+        said = (verdict.stderr.strip() or verdict.stdout.strip())[-500:]
+        raise UsageError(
+            f"{code}: {toolchain(code).version} does not work in the sandbox, which shows only /usr of this system: a "
+            f"correct program ended in {verdict.status} ({said}). Install it there: `{language.install}`."
+        )

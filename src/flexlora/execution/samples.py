@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from flexlora.errors import FlexError, UsageError
 from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.pool import execute
 from flexlora.execution.verdict import Program, Status, Verdict
-from flexlora.files import append_jsonl, read_appended, read_jsonl
+from flexlora.files import Record, append_jsonl, read_appended, read_jsonl
 
 Key = tuple[str, int]
 
@@ -34,31 +37,39 @@ def execute_programs(
     results_path: Path,
     *,
     workers: int | None = None,
+    overwrite: bool = False,
     on_verdict: Callable[[Verdict], None] | None = None,
 ) -> ExecutionSummary:
     """Run the programs that have no result in `results_path` yet and append one line for each.
 
     Args:
         workers: programs at a time; None for one per core.
+        overwrite: drop the results that are there.
         on_verdict: called after each line is written.
 
     Raises:
-        UsageError: two programs have the same task and sample, or a result belongs to a different program.
+        UsageError: before the first program: two programs have the same task and sample, the file is no results file,
+            it holds results of other programs, it cannot be written, or another process writes it.
         FlexError: the sandbox failed for some programs, twice each; all others have their results.
     """
-    done = {(record["task_id"], record["sample"]): record for record in read_appended(results_path)}
-    skipped: list[Key] = []
+    wanted = _by_key(programs)
     statuses: Counter[str] = Counter()
     failed: list[Verdict] = []
-    with closing(execute(_missing(programs, done, results_path, skipped), workers=workers)) as verdicts:
-        for verdict in verdicts:
-            if verdict.status is Status.INFRASTRUCTURE_ERROR:
-                failed.append(verdict)
-                continue
-            append_jsonl(results_path, verdict.record())
-            statuses[verdict.status] += 1
-            if on_verdict is not None:
-                on_verdict(verdict)
+    with _held(results_path):
+        if overwrite:
+            os.truncate(results_path, 0)
+        done = recorded(results_path)
+        _refuse_others(results_path, done, wanted)
+        missing = [program for key, program in wanted.items() if key not in done]
+        with closing(execute(missing, workers=workers)) as verdicts:
+            for verdict in verdicts:
+                if verdict.status is Status.INFRASTRUCTURE_ERROR:
+                    failed.append(verdict)
+                    continue
+                append_jsonl(results_path, verdict.record())
+                statuses[verdict.status] += 1
+                if on_verdict is not None:
+                    on_verdict(verdict)
     if failed:
         first = failed[0]
         raise FlexError(
@@ -66,44 +77,74 @@ def execute_programs(
             f"{first.sample}: {first.stderr.strip()}\nThe results of all others are in {results_path}. "
             "`flexlora doctor` checks this machine; running the same command again runs what is missing."
         )
-    return ExecutionSummary(statuses.total(), len(skipped), dict(statuses))
+    return ExecutionSummary(statuses.total(), len(done), dict(statuses))
 
 
-def _missing(
-    programs: Iterable[Program],
-    done: Mapping[Key, Mapping[str, object]],
-    results_path: Path,
-    skipped: list[Key],
-) -> Iterator[Program]:
-    """The programs without a result; the keys of the others are added to `skipped`."""
-    seen: set[Key] = set()
+def recorded(results_path: Path) -> dict[Key, Record]:
+    """The results in a file, by task and sample.
+
+    Raises:
+        UsageError: the file cannot be read, or a line is no result; names the line.
+    """
+    records: dict[Key, Record] = {}
+    for line, record in enumerate(read_appended(results_path), start=1):
+        key = record.get("task_id"), record.get("sample")
+        if not (isinstance(key[0], str) and type(key[1]) is int and isinstance(record.get("passed"), bool)):
+            raise UsageError(
+                f"{results_path}, line {line}: not a result (task_id, sample, passed); the file was left as it is. "
+                "Choose another --output."
+            )
+        records[key[0], key[1]] = record
+    return records
+
+
+def _by_key(programs: Iterable[Program]) -> dict[Key, Program]:
+    wanted: dict[Key, Program] = {}
     for program in programs:
-        key = (program.task_id, program.sample)
-        if key in seen:
+        if (program.task_id, program.sample) in wanted:
             raise UsageError(
                 f"Two programs are {program.task_id} sample {program.sample}. Every program needs its own pair."
             )
-        seen.add(key)
-        if key not in done:
-            yield program
-        elif done[key].get("program_sha256") == program.sha256:
-            skipped.append(key)
-        else:
-            raise UsageError(
-                f"{results_path} holds a result for {program.task_id} sample {program.sample}, but of a different "
-                "program. Pass --overwrite to start anew, or another --output."
-            )
+        wanted[program.task_id, program.sample] = program
+    return wanted
+
+
+def _refuse_others(results_path: Path, done: Mapping[Key, Record], wanted: Mapping[Key, Program]) -> None:
+    for key, record in done.items():
+        if key in wanted and record.get("program_sha256") == wanted[key].sha256:
+            continue
+        what = "but of a different program" if key in wanted else "which is not among these programs"
+        raise UsageError(
+            f"{results_path} holds a result for {key[0]} sample {key[1]}, {what}. Pass --overwrite to start anew, or "
+            "another --output."
+        )
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Make the file if need be, and keep every other process from executing into it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}). Choose another --output.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{path}: another process is writing these results; wait for it.") from error
+        yield
 
 
 def read_programs(path: Path) -> Iterator[Program]:
     """Whole programs from a JSONL file with `language` and `program`, and optionally `task_id` and `sample`.
 
-    Without a `task_id` it is `program/LINE`; without a `sample` it counts the lines of the same task from 0.
+    Without a `task_id` it is `program/LINE`; without a `sample` it is the lowest that the task has free.
 
     Raises:
         UsageError: a field is missing or of the wrong type, or the language is unknown; names file and line.
     """
-    seen: Counter[str] = Counter()
+    numbers = SampleNumbers(path)
     for line, record in read_jsonl(path):
         for field in ("language", "program"):
             if not isinstance(record.get(field), str):
@@ -113,11 +154,32 @@ def read_programs(path: Path) -> Iterator[Program]:
         task_id = record.get("task_id", f"program/{line}")
         if not isinstance(task_id, str):
             raise _field_error(path, line, "task_id", "a string", record)
-        sample = record.get("sample", seen[task_id])
+        yield Program(task_id, numbers.of(line, record, task_id), record["language"], record["program"])
+
+
+class SampleNumbers:
+    """The sample number of each line of a samples file: its own, or the lowest that its task has free so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._taken: dict[str, set[int]] = {}
+
+    def of(self, line: int, record: Mapping[str, object], task_id: str) -> int:
+        """The number of this line.
+
+        Raises:
+            UsageError: it is not a number from 0, or an earlier line of the task has it; names file and line.
+        """
+        taken = self._taken.setdefault(task_id, set())
+        sample = record.get("sample", next(i for i in itertools.count() if i not in taken))
         if type(sample) is not int or sample < 0:
-            raise _field_error(path, line, "sample", "a number from 0", record)
-        seen[task_id] += 1
-        yield Program(task_id, sample, record["language"], record["program"])
+            raise _field_error(self._path, line, "sample", "a number from 0", record)
+        if sample in taken:
+            raise UsageError(
+                f"{self._path}, line {line}: an earlier line is {task_id} sample {sample} too; number them apart."
+            )
+        taken.add(sample)
+        return sample
 
 
 def _field_error(path: Path, line: int, field: str, expected: str, record: Mapping[str, object]) -> UsageError:

@@ -23,8 +23,8 @@ MOST_CHARACTERS = 4_000
 
 NOT_RUN = "not run"
 
-FlipKey = tuple[str | None, str, str, str]
-"""(arm, variant, task, task_id)"""
+FlipKey = tuple[str, str, str]
+"""(side, task, task_id)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,22 @@ def collect(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, str], s
     """
     flips = _flips(summary)
     texts: dict[tuple[str, str], int] = {}
-    flipped: list[tuple[int, int, Record]] = []
-    others: list[list[tuple[int, int, Record]]] = []
+    flipped: list[tuple[int, int]] = []
+    others: list[list[tuple[int, int]]] = []
+    # Two passes, so that of many long samples no more than one variant's are in memory.
     for entry, score in enumerate(summary["scores"]):
         others.append([])
         for order, sample in enumerate(_samples(run_dir / score["path"])):
-            notes = flips.get((score["arm"], score["variant"], score["task"], str(sample["task_id"])), [])
-            sample["flips"] = notes
-            (flipped if notes else others[-1]).append((entry, order, sample))
+            notes = flips.get((side_name(score), score["task"], str(sample["task_id"])), [])
+            (flipped if notes else others[-1]).append((entry, order))
     mixed = [item for turn in zip_longest(*others) for item in turn if item is not None]
-    chosen = sorted((flipped + mixed)[:MOST_SAMPLES], key=lambda item: item[:2])
-    samples = [_encode(entry, summary["scores"][entry], sample, texts) for entry, _, sample in chosen]
+    chosen = set((flipped + mixed)[:MOST_SAMPLES])
+    samples = []
+    for entry, score in enumerate(summary["scores"]):
+        for order, sample in enumerate(_samples(run_dir / score["path"])):
+            if (entry, order) in chosen:
+                sample["flips"] = flips.get((side_name(score), score["task"], str(sample["task_id"])), [])
+                samples.append(_encode(entry, score, sample, texts))
     data = {
         "entries": [_entry(score, summary) for score in summary["scores"]],
         "prompts": [_short(prompts.get(key, "")) for key in texts],
@@ -84,8 +89,8 @@ def _flips(summary: Summary) -> dict[FlipKey, list[dict[str, str]]]:
         for kind, task_ids in (("gained", one["gained"]), ("lost", one["lost"])):
             for task_id in task_ids:
                 words = f"{kind} against {side_name(against)}"
-                own.setdefault((one["arm"], one["variant"], task, task_id), {})[words] = kind
-                key = against["arm"], against["variant"], task, task_id
+                own.setdefault((side, task, task_id), {})[words] = kind
+                key = side_name(against), task, task_id
                 others.setdefault(key, {}).setdefault(kind, {})[side] = None
     flips = {key: [{"kind": kind, "words": words} for words, kind in notes.items()] for key, notes in own.items()}
     for key, by_kind in others.items():

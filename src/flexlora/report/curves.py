@@ -47,7 +47,7 @@ class Panel:
     x_ticks: list[tuple[float, str]]
     curves: list[Curve]
     not_finite: int
-    """Logged values that are NaN or infinite and so cannot be drawn."""
+    """Logged values that are NaN, infinite or beyond 1e100 and so cannot be drawn."""
 
 
 def read_logs(run_dir: Path, arms: Sequence[str]) -> dict[str, dict[str, list[Point]]]:
@@ -105,13 +105,17 @@ def _panel(title: str, by_arm: Mapping[str, Sequence[Point]]) -> Panel | None:
         [(100 * (top - y) / (top - bottom), f"{y:.4g}") for y in y_values],
         [(100 * (x - left) / (right - left), f"{x:,.0f}") for x in _x_ticks(left, right)],
         curves,
-        sum(not isfinite(value) for points in by_arm.values() for _, value in points),
+        sum(not _drawable(value) for points in by_arm.values() for _, value in points),
     )
 
 
 def _by_step(points: Sequence[Point]) -> list[Point]:
     """Finite points in the order of steps; a step logged twice (after a resume) counts with its last value."""
-    return sorted({step: value for step, value in points if isfinite(value)}.items())
+    return sorted({step: value for step, value in points if _drawable(value)}.items())
+
+
+def _drawable(value: float) -> bool:
+    return isfinite(value) and abs(value) <= 1e100
 
 
 def _thin(points: Sequence[Point]) -> Sequence[Point]:
@@ -130,7 +134,9 @@ def _thin(points: Sequence[Point]) -> Sequence[Point]:
 
 def _nice(low: float, high: float) -> list[float]:
     """Round values at even distance, three to six of them, from below `low` to above `high`."""
-    span = (high - low) or abs(high) or 1.0
+    span = high - low
+    if span <= 1e-9 * max(abs(low), abs(high), 1e-90):
+        span = max(abs(high), 1e-90) if high else 1.0
     magnitude = 10.0 ** floor(log10(span / 4))
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if span / (m * magnitude) <= 4)
     first, last = floor(round(low / step, 6)), ceil(round(high / step, 6))

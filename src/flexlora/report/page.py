@@ -113,7 +113,10 @@ def _score_table(summary: Summary, k: str) -> dict[str, object]:
         "rows": [
             {
                 "first": next(iter(row.values())),
-                "cells": [(row.get(name), against_base.get((task, name))) for name in columns],
+                "cells": [
+                    (score, against_base.get((task, words.side_name(score))) if score else None)
+                    for score in map(row.get, columns)
+                ],
             }
             for task, row in rows.items()
         ],

@@ -23,6 +23,7 @@ from flexlora.report.words import (
     WORSE,
     chance_note,
     language_name,
+    method_note,
     p_text,
     percent,
     points,
@@ -31,6 +32,7 @@ from flexlora.report.words import (
     score_name,
     score_range,
     sentence,
+    side_name,
     statuses_in_order,
     verdict,
 )
@@ -44,15 +46,13 @@ TASK = 22
 def print_summary(summary: Summary, console: Console | None = None) -> None:
     """Print scores, statuses and verdicts of a run."""
     console = console or Console()
-    if not summary["complete"]:
-        console.print(Text("This run is not complete; these are the scores so far.", "bold yellow"))
     for k in _ks(summary["scores"]):
         for scores in _column_groups(summary["scores"], max(2, (console.width - TASK) // CELL)):
             console.print(_score_table(summary, scores, k))
     console.print(_status_table(summary))
     _print_notes(console, [resource_note(summary)])
     _print_sentences(console, [(one, sentence(one, problems_of(summary, one))) for one in summary["comparisons"]])
-    _print_notes(console, ["", chance_note(summary["comparisons"])])
+    _print_notes(console, ["", method_note(summary["comparisons"]), chance_note(summary["comparisons"])])
     _print_published(console, summary)
 
 
@@ -65,7 +65,8 @@ def print_comparison(found: RunComparison, console: Console | None = None) -> No
         for one, problems in zip(found.comparisons, found.problems, strict=True)
     ]
     _print_sentences(console, sentences)
-    notes = [chance_note(found.comparisons)]
+    notes = [method_note(found.comparisons), chance_note(found.comparisons)]
+    notes += [f"The runs also differ in {condition}." for condition in found.conditions]
     notes += [f"Only in A, not compared: {entry}." for entry in found.only_in_a]
     notes += [f"Only in B, not compared: {entry}." for entry in found.only_in_b]
     _print_notes(console, notes)
@@ -122,7 +123,7 @@ def _score_table(summary: Summary, columns: Sequence[str], k: str) -> Table:
         table.add_column(Text(name), justify="right", overflow="fold", max_width=CELL - 2)
     scores = {(score["task"], score_name(score, summary["scores"])): score for score in summary["scores"]}
     against_base = {
-        (one["task"], f"{one['arm']}/{one['variant']}", one["k"]): one
+        (one["task"], side_name(one), one["k"]): one
         for one in summary["comparisons"]
         if one["against"]["variant"] == "base"
     }
@@ -132,8 +133,8 @@ def _score_table(summary: Summary, columns: Sequence[str], k: str) -> Table:
         if shown is None:
             continue
         cells = [
-            _score_cell(score, k, against_base.get((task, name, int(k))))
-            for score, name in zip(row, columns, strict=True)
+            _score_cell(score, k, against_base.get((task, side_name(score), int(k))) if score else None)
+            for score in row
         ]
         label = Text.assemble((language_name(shown["language"]), "bold"), f"\n{task}\n", (_size(shown), "dim"))
         table.add_row(label, *cells, end_section=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from flexlora.evaluation.compare import EXACT_MCNEMAR
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 
 SIGNIFICANCE = 0.05
@@ -53,8 +54,11 @@ def points(difference: float) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """`p = 0.18`, or `p < 0.001`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+    """`p = 0.18`, or `p < 0.001`; more digits where rounding would land on the line between verdicts."""
+    if p_value < 0.001:
+        return "p < 0.001"
+    text = f"{p_value:.2g}"
+    return f"p = {p_value:.4g}" if float(text) == SIGNIFICANCE else f"p = {text}"
 
 
 def score_range(low: float, high: float) -> str:
@@ -68,14 +72,16 @@ def difference_range(low: float, high: float) -> str:
 
 
 def side_name(side: Side) -> str:
-    """`base`, or `main/adapter`."""
-    return f"{side['arm']}/{side['variant']}" if side["arm"] else side["variant"]
+    """`base`, `main/adapter`, or `baseline MODEL`."""
+    if side["arm"]:
+        return f"{side['arm']}/{side['variant']}"
+    return f"baseline {side['model']}" if side["variant"] == "baseline" else side["variant"]
 
 
 def score_name(score: Score, scores: Sequence[Score]) -> str:
-    """`side_name`, and for a baseline its model too, since there may be several.
+    """`side_name`, with a baseline's model as short as can be.
 
-    The model goes without its owner or folder unless that is what tells two of `scores` apart.
+    It goes without its owner or folder unless that is what tells two of `scores` apart.
     """
     if score["variant"] != "baseline":
         return side_name(score)
@@ -113,8 +119,7 @@ def problems_of(summary: Summary, comparison: Comparison) -> int:
     return next(
         score["problems"]
         for score in summary["scores"]
-        if (score["arm"], score["variant"], score["task"])
-        == (comparison["arm"], comparison["variant"], comparison["task"])
+        if (side_name(score), score["task"]) == (side_name(comparison), comparison["task"])
     )
 
 
@@ -150,6 +155,15 @@ def chance_note(comparisons: Sequence[Comparison]) -> str:
         f"The {len(comparisons)} p-values are not corrected for one another: if nothing differed, about "
         f"{SIGNIFICANCE * len(comparisons):.1f} of them would still fall below {SIGNIFICANCE}."
     )
+
+
+def method_note(comparisons: Sequence[Comparison]) -> str:
+    """What the intervals and p-values are from; empty where nothing was compared."""
+    methods = dict.fromkeys(one["method"] for one in comparisons)
+    if not methods:
+        return ""
+    note = f"Differences: 95 % intervals from a paired bootstrap over problems, p-values from {' and '.join(methods)}"
+    return note + (", which is the stricter where few problems flipped." if EXACT_MCNEMAR in methods else ".")
 
 
 def resource_note(summary: Summary) -> str:

@@ -23,15 +23,18 @@ JAVATUPLES = "/usr/share/java/javatuples.jar"
 HEAP = "-Xmx1g"
 # Serial collector and a fixed processor count: the number of JVM threads, and so the process limit that a program
 # meets, does not grow with the machine. PerfData is a file for tools that nobody runs here.
-JVM = ["-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2", "-XX:-UsePerfData"]
+# The JVM's own complaints go to standard error, where memory that ran out is looked for.
+JVM = ["-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2", "-XX:-UsePerfData", "-XX:+DisplayVMOutputToStderr"]
 
 NOT_CODE = re.compile(
-    r'//[^\n]*|/\*.*?(?:\*/|\Z)|"""(?:\\.|.)*?"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL
+    r'//[^\n]*|/\*.*?(?:\*/|\Z)|"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL
 )
 TOP_LEVEL = re.compile(
     r"[{}]|(?P<public>\bpublic\s+(?:(?:abstract|final|sealed|non-sealed|strictfp|static)\s+)*)?"
-    r"\b(?:class|interface|enum|record)\s+(?P<name>[^\W\d]\w*)|(?P<main>\bstatic\s+void\s+main\b)"
+    r"\b(?:class|interface|enum|record)\s+(?P<name>[^\W\d]\w*)"
+    r"|(?P<main>\bstatic\s+(?:(?:public|final|synchronized|strictfp)\s+)*void\s+main\b)"
 )
+PACKAGE = re.compile(r"\A\s*package\s+(\w+(?:\s*\.\s*\w+)*)\s*;")
 
 
 def probe() -> Toolchain:
@@ -45,11 +48,12 @@ def class_names(source: str) -> tuple[str, str]:
     """(name that the file must have, class to start).
 
     The file is named after its public type, as javac demands. The class to start is `Problem` where there is one
-    (MultiPL-E's tests are in it), else the last top-level class opened before `static void main`.
+    (MultiPL-E's tests are in it), else the last top-level class opened before `static void main`; with its package.
     """
+    code = NOT_CODE.sub(" ", source)
     names: list[str] = []
     depth, public, main = 0, None, None
-    for match in TOP_LEVEL.finditer(NOT_CODE.sub(" ", source)):
+    for match in TOP_LEVEL.finditer(code):
         if match[0] == "{":
             depth += 1
         elif match[0] == "}":
@@ -61,7 +65,9 @@ def class_names(source: str) -> tuple[str, str]:
             if match["public"] and public is None:
                 public = match["name"]
     start = "Problem" if "Problem" in names else main or public or "Main"
-    return _file_safe(public or start), _file_safe(start)
+    package = PACKAGE.match(code)
+    prefix = "".join(package[1].split()) + "." if package else ""
+    return _file_safe(public or start), prefix + _file_safe(start)
 
 
 def _file_safe(name: str) -> str:
@@ -78,7 +84,7 @@ LANGUAGE = Language(
     compile=lambda toolchain, source: [
         toolchain.tools["javac"],
         *(f"-J{flag}" for flag in (*JVM, HEAP, "-XX:TieredStopAtLevel=1")),
-        "-proc:none",
+        *("-proc:none", "-d", "."),
         *("-encoding", "UTF8", "-cp", JAVATUPLES, f"{class_names(source)[0]}.java"),
     ],
     run=lambda toolchain, source: [
@@ -89,7 +95,7 @@ LANGUAGE = Language(
     memory_limit=MemoryLimit.DATA,
     memory_error=re.compile(
         r'^(Exception in thread ".*" |Caused by: )?java\.lang\.OutOfMemoryError'
-        "|insufficient memory for the Java Runtime Environment",
+        "|insufficient memory for the Java Runtime Environment|Could not reserve enough space for",
         re.MULTILINE,
     ),
     judge=by_exit_code,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flexlora.errors import UsageError
 from flexlora.execution.outcome import Outcome
 from flexlora.execution.verdict import Status
 
@@ -16,7 +17,7 @@ TOOL_PATH = "/usr/local/bin:/usr/bin:/bin"
 """PATH inside the sandbox; tools outside of it cannot be seen there."""
 
 
-class ToolchainMissing(Exception):
+class ToolchainMissing(UsageError):
     """A language's tool is not installed; the message names it."""
 
 
