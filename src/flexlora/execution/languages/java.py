@@ -23,8 +23,14 @@ JAVATUPLES = "/usr/share/java/javatuples.jar"
 HEAP = "-Xmx1g"
 # Serial collector and a fixed processor count: the number of JVM threads, and so the process limit that a program
 # meets, does not grow with the machine. PerfData is a file for tools that nobody runs here.
-# The JVM's own complaints go to standard error, where memory that ran out is looked for.
-JVM = ["-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2", "-XX:-UsePerfData", "-XX:+DisplayVMOutputToStderr"]
+# The JVM's own complaints, its crash report too, go to standard error, where memory that ran out is looked for.
+JVM = [
+    "-XX:+UseSerialGC",
+    "-XX:ActiveProcessorCount=2",
+    "-XX:-UsePerfData",
+    "-XX:+DisplayVMOutputToStderr",
+    "-XX:+ErrorFileToStderr",
+]
 
 NOT_CODE = re.compile(
     r'//[^\n]*|/\*.*?(?:\*/|\Z)|"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL
