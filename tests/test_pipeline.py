@@ -267,7 +267,7 @@ def test_models_and_tokenizers_that_cannot_work_are_refused(values: dict[str, An
         ("no-weights", "no weights"),
         ("no-eos", "has no EOS token"),
         ("short", "context of"),
-        ("nothing", "cannot be loaded"),
+        ("nothing", "no such folder"),
     ):
         with pytest.raises(UsageError, match=part):
             pipeline.start(values | {"model": str(tmp_path / name)}, tmp_path / "run")
