@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import flexlora
-from flexlora import folder, pipeline, preflight
+from flexlora import folder, models, pipeline, preflight
 from flexlora.errors import FlexError, UsageError
 from flexlora.files import read_appended
-from flexlora.recipe import Recipe, dumped, from_dict
+from flexlora.recipe import ModelSource, Recipe, dumped, from_dict
 
 TIMES = ("wall_s", "cpu_s")
 
@@ -166,7 +166,7 @@ def test_overwriting_that_was_killed_is_finished(recipe: Recipe, tmp_path: Path)
     run = folder.open_run(recipe, tmp_path / "run")
     with folder.locked(run):
         folder.begin(run)
-    (run.path / "main").mkdir()
+    (run.path / "main" / "train").mkdir(parents=True)
     (run.path / "recipe.yaml").unlink()
     (run.path / folder.OVERWRITING).touch()
     with pytest.raises(UsageError, match="not a run directory"):
@@ -175,6 +175,50 @@ def test_overwriting_that_was_killed_is_finished(recipe: Recipe, tmp_path: Path)
     with folder.locked(again):
         folder.begin(again)
     assert sorted(path.name for path in run.path.iterdir()) == [folder.LOCK, "recipe.yaml"]
+
+
+def test_overwriting_deletes_a_run_and_nothing_else(recipe: Recipe, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "thesis").mkdir(parents=True)
+    (project / "recipe.yaml").write_text("mine: true")
+    with pytest.raises(UsageError, match="not a run directory"):
+        folder.open_run(recipe, project, overwrite=True)
+    with pytest.raises(UsageError, match="not a run directory"):
+        folder.existing(project)
+    run = folder.open_run(recipe, tmp_path / "run")
+    with folder.locked(run):
+        folder.begin(run)
+        (run.path / "notes").mkdir()
+        (run.path / "plain" / "eval").mkdir(parents=True)
+        folder.begin(run, overwrite=True)
+    assert {path.name for path in run.path.iterdir()} == {folder.LOCK, "recipe.yaml", "notes"}
+
+
+def test_a_run_killed_while_its_recipe_was_written_starts_anew(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.yaml.partial").write_text("model: ")
+    run = folder.open_run(recipe, tmp_path / "run")
+    with folder.locked(run):
+        folder.begin(run)
+    assert folder.existing(run.path).recipe == recipe
+
+
+def test_arms_may_have_any_name_that_a_folder_may(values: dict[str, Any], tmp_path: Path) -> None:
+    values |= {"arms": {"lam0.1": {}, "train": {"penalty": {"lam": 0.0}}}, "tasks": [{"name": "humaneval", "limit": 1}]}
+    values |= {"validation": [], "train": {"max_steps": 1, "max_length": 96}, "variants": ["adapter"]}
+    run = flexlora.run(values, tmp_path / "run")
+    scores = json.loads((run.path / "summary.json").read_text())["scores"]
+    assert [score["arm"] for score in scores] == ["lam0.1", "train"]
+
+
+def test_data_that_changed_since_the_run_began_are_refused(recipe: Recipe, benchmark: Path, tmp_path: Path) -> None:
+    run = folder.open_run(recipe, tmp_path / "run")
+    with pipeline.working(run):
+        pass
+    file = benchmark / "humaneval.jsonl"
+    file.write_text(file.read_text().replace("Double x", "Double it"))
+    with pytest.raises(UsageError, match="tasks changed since it began"), pipeline.working(run):
+        pass
 
 
 def test_a_run_continued_elsewhere_says_so(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +289,12 @@ def test_preflight_reports_all_problems_at_once(values: dict[str, Any], tmp_path
         ({"tokenizer": {"eos_token": "<nope>"}}, "'<nope>' is not in the vocabulary"),
         ({"train": {"max_length": 8}}, "train.max_length: at 8 tokens"),
         ({"data_dir": "/nowhere"}, "/nowhere"),
+        ({"train": {"report_to": "nonsense"}}, "knows no tracker 'nonsense'"),
+        ({"train": {"report_to": "neptune"}}, "neptune is not installed"),
+        ({"tasks": [{"name": "mbpp", "split": "prompt", "prompt_style": "three-shot"}]}, "stand in the three-shot"),
+        ({"data": [{"dataset": "mbpp", "prompt_column": "text"}]}, "mbpp has no prompt_column (found 'text')"),
+        ({"data": [{"dataset": "tiny/a/py/more"}]}, "no language 'py/more'"),
+        ({"baselines": ["x/y", "x--y"]}, "would share the folder baselines/x--y"),
     ],
 )
 def test_preflight_names_value_and_remedy(
@@ -263,10 +313,18 @@ def test_models_and_tokenizers_that_cannot_work_are_refused(values: dict[str, An
     (tmp_path / "no-weights" / "model.safetensors").unlink()
     make_model(tmp_path / "no-eos", "llama", eos=False)
     make_model(tmp_path / "short", "llama", context=16)
+    make_model(tmp_path / "narrow", "llama", context=48)
+    weights = make_model(tmp_path / "cut", "llama") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (make_model(tmp_path / "shards", "llama") / "model.safetensors.index.json").write_text(json.dumps(index))
     for name, part in (
         ("no-weights", "no weights"),
         ("no-eos", "has no EOS token"),
         ("short", "context of"),
+        ("narrow", "an example of .* tokens"),
+        ("cut", "model.safetensors is damaged"),
+        ("shards", "1 of 1 weight files are missing"),
         ("nothing", "no such folder"),
     ):
         with pytest.raises(UsageError, match=part):
@@ -285,3 +343,27 @@ def test_stages_say_which_stage_is_missing(recipe: Recipe, tmp_path: Path) -> No
         assert not (run.path / "summary.json").exists()
         with pytest.raises(UsageError, match="not trained yet"):
             pipeline.generate(run)
+
+
+def test_weights_that_are_not_in_the_files_are_refused_rather_than_random(tmp_path: Path) -> None:
+    from small_models import make_model
+
+    weights = make_model(tmp_path / "model", "llama") / "model.safetensors"
+    save_file({name: value for name, value in load_file(weights).items() if "mlp" not in name}, weights)
+    with pytest.raises(UsageError, match=r"6 of its weights are not in its files.*mlp"):
+        models.load_model(ModelSource(name=str(tmp_path / "model")))
+
+
+def test_a_machine_that_only_trains_needs_no_sandbox(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> str:
+        raise UsageError("no sandbox here")
+
+    monkeypatch.setattr(pipeline.sandbox, "probe", missing)
+    with pytest.raises(UsageError, match="no sandbox here"):
+        pipeline.start(recipe, tmp_path / "run")
+    run, _ = pipeline.start(recipe, tmp_path / "run", executes=False)
+    with pipeline.working(run):
+        pass
+    assert json.loads((run.path / "environment.json").read_text())["toolchains"]["sandbox"] is None

@@ -116,3 +116,34 @@ def test_paper_recipes_have_the_papers_hyperparameters(name: str, targets: str, 
     assert (paper.optimizer.name, paper.optimizer.learning_rate, paper.train.scheduler) == ("adamw", 2e-4, "cosine")
     assert (paper.penalty.lam, paper.penalty.tau, paper.precision) == (lam, 0.5, "float16")
     assert (paper.data[0].dataset, paper.data[0].split) == ("mbpp", "all")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("model: a\ntrain:\n  epochs: 1\n  epochs: 2\n")
+    with pytest.raises(UsageError, match="'epochs' stands twice"):
+        recipe.load(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"train": {"epochs": True}}, "train.epochs: expected a number, found true"),
+        ({"lora": {"rank": True}}, "lora.rank: expected a number, found true"),
+        ({"train": {"batch_size": "4"}}, "train.batch_size: expected a whole number, found the text '4'"),
+    ],
+)
+def test_numbers_are_not_made_from_anything_else(change: dict[str, object], part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        recipe.from_dict(VALID | change)
+
+
+def test_yaml_reads_1e_4_as_text_and_it_is_a_number_still() -> None:
+    assert recipe.from_dict(VALID | {"optimizer": {"learning_rate": "1e-4"}}).optimizer.learning_rate == 1e-4
+
+
+def test_local_paths_are_kept_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    made = recipe.from_dict(VALID | {"model": "here", "baselines": ["./there", "org/name"]})
+    assert made.model == str(tmp_path / "here")
+    assert made.baselines == (str(tmp_path / "there"), "org/name")

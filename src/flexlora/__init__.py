@@ -59,7 +59,7 @@ def train(
     """Train the adapters of a recipe; arguments and errors as for `run`."""
     from flexlora import pipeline
 
-    folder, _ = pipeline.start(recipe, output, overrides, overwrite)
+    folder, _ = pipeline.start(recipe, output, overrides, overwrite, executes=False)
     with pipeline.working(folder, overwrite):
         pipeline.train(folder)
     return folder

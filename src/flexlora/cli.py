@@ -90,7 +90,7 @@ def train(
     """Train the adapters of a recipe, of all arms or of some."""
     from flexlora import pipeline
 
-    folder, plan = pipeline.start(*_target(target, output, set_), overwrite)
+    folder, plan = pipeline.start(*_target(target, output, set_), overwrite, executes=False)
     unknown = set(arm or ()) - set(folder.recipe.arm_names())
     if unknown:
         raise UsageError(f"--arm {min(unknown)}: the recipe has {', '.join(folder.recipe.arm_names())}.")
@@ -124,7 +124,7 @@ def generate(
         _print_json({"completion": answer}) if as_json else typer.echo(answer)
         return
     _refuse_given("without --prompt", {"--adapter": adapter, "--max-new-tokens": max_new_tokens})
-    folder, _ = pipeline.start(*_target(target, output, set_))
+    folder, _ = pipeline.start(*_target(target, output, set_), executes=False)
     with pipeline.working(folder):
         pipeline.generate(folder)
     _print_json({"run": str(folder.path)}) if as_json else None

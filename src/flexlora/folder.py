@@ -25,6 +25,7 @@ from flexlora.files import write_whole
 from flexlora.recipe import Recipe, Task, differences, dumped, from_dict, read_yaml
 
 LOCK = ".lock"
+FILES = ("recipe.yaml", "environment.json", "summary.json", "report.html")
 OVERWRITING = ".overwriting"
 """Stands in a run directory while `begin` deletes what was there."""
 
@@ -95,7 +96,7 @@ def open_run(recipe: Recipe, path: Path, overwrite: bool = False) -> RunFolder:
     run = RunFolder(recipe=recipe, path=path)
     if (path / OVERWRITING).exists():
         return run  # killed while deleting, which `begin` will finish
-    if (path / "recipe.yaml").exists():
+    if _is_run(path):
         changed = {} if overwrite else differences(dumped(existing(path).recipe), dumped(recipe))
         if changed:
             listed = "\n".join(f"- {key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items())
@@ -103,18 +104,22 @@ def open_run(recipe: Recipe, path: Path, overwrite: bool = False) -> RunFolder:
                 f"{path}: holds a run of a different recipe:\n{listed}\nUse another --output, or --overwrite to delete "
                 "it and start anew."
             )
-    elif path.exists() and (not path.is_dir() or any(item.name != LOCK for item in path.iterdir())):
-        raise UsageError(f"{path}: not empty, and not a run directory (no recipe.yaml). Use another --output.")
+    elif path.exists() and (not path.is_dir() or any(not _is_ours(item) for item in path.iterdir())):
+        raise UsageError(f"{path}: not empty, and not a run directory. Use another --output.")
     return run
 
 
 def begin(run: RunFolder, overwrite: bool = False) -> None:
-    """Make the directory this run's by writing the resolved recipe; with `overwrite`, delete what was there."""
+    """Make the directory this run's by writing the resolved recipe.
+
+    Args:
+        overwrite: delete what an earlier run left there, and nothing else.
+    """
     mark = run.path / OVERWRITING
     if overwrite or mark.exists():
         mark.touch()
         for item in run.path.iterdir():
-            if item.name not in (LOCK, OVERWRITING):
+            if _is_of_a_run(item):
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
         mark.unlink()
     content = yaml.safe_dump(dumped(run.recipe), sort_keys=False, allow_unicode=True, width=100)
@@ -127,10 +132,26 @@ def existing(path: Path) -> RunFolder:
     Raises:
         UsageError: it is not a run directory.
     """
-    file = path / "recipe.yaml"
-    if not file.is_file() or (path / OVERWRITING).exists():
-        raise UsageError(f"{path}: not a run directory (no recipe.yaml). `flexlora run RECIPE` makes one.")
-    return RunFolder(recipe=from_dict(read_yaml(file)), path=path)
+    if not _is_run(path) or (path / OVERWRITING).exists():
+        raise UsageError(f"{path}: not a run directory. `flexlora run RECIPE` makes one.")
+    return RunFolder(recipe=from_dict(read_yaml(path / "recipe.yaml")), path=path)
+
+
+def _is_run(path: Path) -> bool:
+    """A folder that merely holds somebody's recipe.yaml is none."""
+    return (path / "recipe.yaml").is_file() and ((path / LOCK).exists() or (path / "environment.json").exists())
+
+
+def _is_ours(item: Path) -> bool:
+    """What a run that was killed at its very start may have left."""
+    return item.name in (LOCK, ".recipe.yaml.partial")
+
+
+def _is_of_a_run(item: Path) -> bool:
+    """The files of a run, the folders of its base and baselines, and those of its arms."""
+    if item.is_dir():
+        return item.name in ("base", "baselines") or (item / "train").is_dir() or (item / "eval").is_dir()
+    return item.name in (*FILES, *(f".{name}.partial" for name in FILES))
 
 
 @contextmanager
@@ -154,4 +175,5 @@ def locked(run: RunFolder) -> Iterator[None]:
 
 
 def _flat(name: str) -> str:
+    """A task's or model's name as the name of one folder."""
     return name.strip("/").replace("/", "--")

@@ -7,13 +7,17 @@ parameters counted before any weight is read. `check_weights` makes sure that th
 from __future__ import annotations
 
 import hashlib
+import inspect
+import json
 import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
@@ -21,7 +25,7 @@ from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
 from flexlora.tiny import TINY_MODEL
 
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -82,6 +86,7 @@ def check_weights(source: ModelSource) -> int:
     folder = Path(source.name)
     if folder.is_dir():
         sizes = [file.stat().st_size for file in weight_files(folder)]
+        _check_shards(folder)
     else:
         sizes = _hub_weight_sizes(source.name, source.revision)
     if not sizes:
@@ -90,6 +95,25 @@ def check_weights(source: ModelSource) -> int:
             "download or the save complete?"
         )
     return sum(sizes)
+
+
+def _check_shards(folder: Path) -> None:
+    """Every file that the index names is there, and every safetensors file can be opened."""
+    for index in folder.glob("*.index.json"):
+        named = set(json.loads(index.read_bytes())["weight_map"].values())
+        if absent := sorted(name for name in named if not (folder / name).is_file()):
+            raise UsageError(
+                f"model {str(folder)!r}: {len(absent)} of {len(named)} weight files are missing (e.g. {absent[0]}). "
+                "Was the download complete?"
+            )
+    for file in folder.glob("model*.safetensors"):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise UsageError(
+                f"model {str(folder)!r}: {file.name} is damaged ({_first_line(error)}). Was the download complete?"
+            ) from error
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -153,15 +177,26 @@ def load_model(source: ModelSource) -> Any:
         UsageError: it cannot be loaded.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             source.name,
             revision=source.revision,
             dtype=dtype_of(source.precision),
             trust_remote_code=source.trust_remote_code,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise UsageError(f"model {source.name!r}: cannot be loaded: {_first_line(error)}. {_HINT}") from error
+    if wrong := sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}):
+        raise UsageError(
+            f"model {source.name!r}: {len(wrong)} of its weights are not in its files, or of another shape (e.g. "
+            f"{wrong[0]}), and would be random. Is it a causal language model, and was the download complete?"
+        )
     return model.to(device())
+
+
+def keeps_cache(model: Any) -> bool:
+    """Whether a model keeps a key-value cache, which generation is built on; state-space models do not."""
+    return "past_key_values" in inspect.signature(model.forward).parameters
 
 
 def context_length(model: Any) -> int | None:
@@ -187,7 +222,7 @@ def identity(source: ModelSource) -> dict[str, Any]:
 def _refuse_missing_folder(name: str) -> None:
     """Say at once that a path leads nowhere, rather than look for it on the hub."""
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        made = "; `flexlora tiny build` makes it" if Path(name) == TINY_MODEL else ""
+        made = "; `flexlora tiny build` makes it" if Path(name) == TINY_MODEL.absolute() else ""
         raise UsageError(f"model {name!r}: there is no such folder{made}.")
 
 
@@ -203,9 +238,9 @@ def _hub_weight_sizes(name: str, revision: str | None) -> list[int]:
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
             raise UsageError(f"model {name!r}: cannot be found: {_first_line(error)}. {_HINT}") from error
         return [file.stat().st_size for file in weight_files(Path(cached))]
-    for suffix in (".safetensors", ".bin"):
-        sizes = [file.size or 0 for file in files if file.rfilename.endswith(suffix) and "/" not in file.rfilename]
-        if sizes:
+    top = {file.rfilename: file.size or 0 for file in files if "/" not in file.rfilename}
+    for pattern in WEIGHT_FILES:
+        if sizes := [size for name, size in top.items() if fnmatch(name, pattern)]:
             return sizes
     return []
 

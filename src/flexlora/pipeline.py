@@ -43,6 +43,7 @@ def start(
     output: str | Path | None = None,
     overrides: Iterable[str] = (),
     overwrite: bool = False,
+    executes: bool = True,
 ) -> tuple[RunFolder, Plan]:
     """Find and check a recipe and everything that it needs; writes nothing.
 
@@ -51,6 +52,7 @@ def start(
         output: the run directory; by default `runs/NAME`.
         overrides: `dotted.key=value` strings, for a recipe from a file.
         overwrite: accept a directory that holds a run of another recipe.
+        executes: whether programs are to be run on this machine.
 
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
@@ -60,7 +62,7 @@ def start(
     elif not isinstance(recipe, Recipe):
         recipe = load(recipe, overrides)
     run = open_run(recipe, Path(output) if output else Path("runs") / (recipe.name or "run"), overwrite)
-    return run, check(run)
+    return run, check(run, executes)
 
 
 def run_recipe(
@@ -108,6 +110,9 @@ def generate(run: RunFolder) -> None:
         UsageError: an arm's adapter has not been trained.
     """
     pending = [(item, problems) for item, problems in _with_problems(run) if _missing_samples(run, item, problems)]
+    for item, _ in pending:
+        if item.arm is not None and not run.adapter(item.arm).is_dir():
+            raise UsageError(f"{run.adapter(item.arm)}: not trained yet; `flexlora train {run.path}` does that.")
     for group in _by_model(pending):
         model = tokenizer = None
         for item, problems in group:
@@ -221,8 +226,26 @@ def program_of(problem: Problem, sample: Mapping[str, Any]) -> Program:
 
 def provenance(run: RunFolder) -> dict[str, Any]:
     """Where every number of a run comes from: data, prompts, sampling, models, adapters, toolchains, versions."""
+    environment = json.loads((run.path / "environment.json").read_bytes())
+    inputs = environment.pop("inputs")
+    arms = {
+        arm: {"data": data, "adapter_sha256": _hash(run.adapter(arm) / "adapter_model.safetensors")}
+        for arm, data in inputs["training"].items()
+    }
+    return {
+        "models": inputs["models"],
+        "arms": arms,
+        "tasks": inputs["tasks"],
+        "sampling": run.recipe.sampling.model_dump(mode="json"),
+        "seed": run.recipe.seed,
+        "environment": environment,
+    }
+
+
+def _inputs(run: RunFolder) -> dict[str, Any]:
+    """What the run is made from, each with its hash or revision."""
     recipe = run.recipe
-    tasks = {}
+    tasks, training = {}, {}
     for task in recipe.tasks:
         problems, origin = load_problems(task, recipe.data_dir)
         tasks[task.name] = {
@@ -231,41 +254,47 @@ def provenance(run: RunFolder) -> dict[str, Any]:
             "prompt_style": problems[0].prompt_style,
             "stop_tokens": sorted({stop for problem in problems for stop in problem.stop_tokens}),
         }
-    arms = {}
     for arm in recipe.arm_names():
         of_arm = recipe.arm(arm)
-        arms[arm] = {
-            "data": [origin.as_dict() for origin in load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)[1]],
-            "adapter_sha256": _hash(run.adapter(arm) / "adapter_model.safetensors"),
-        }
-    return {
-        "models": [models.identity(recipe.source(name)) for name in (recipe.model, *recipe.baselines)],
-        "arms": arms,
-        "tasks": tasks,
-        "sampling": recipe.sampling.model_dump(mode="json"),
-        "seed": recipe.seed,
-        "environment": json.loads((run.path / "environment.json").read_bytes()),
-    }
+        training[arm] = [origin.as_dict() for origin in load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)[1]]
+    identities = [models.identity(recipe.source(name)) for name in (recipe.model, *recipe.baselines)]
+    return {"models": identities, "training": training, "tasks": tasks}
 
 
 def _record_environment(run: RunFolder) -> None:
-    """Write what the run works on to `environment.json`; where that changed under way, add it to what was."""
-    path, now = run.path / "environment.json", _environment(run)
+    """Write what the run works on and with to `environment.json`; other versions under way are added to it.
+
+    Raises:
+        UsageError: the run's models or data are no longer what it began with.
+    """
+    path, now, inputs = run.path / "environment.json", _environment(run), _inputs(run)
     if not path.exists():
-        write_json(path, now)
+        write_json(path, {**now, "inputs": inputs})
         return
     first = json.loads(path.read_bytes())
-    later = first.pop("continued_on", [])
+    recorded_inputs, later = first.pop("inputs"), first.pop("continued_on", [])
+    if changed := [part for part in inputs if inputs[part] != recorded_inputs[part]]:
+        raise UsageError(
+            f"{run.path}: its {' and '.join(changed)} changed since it began ({path} says what they were). Put them "
+            "back to continue, or start anew with --overwrite or another --output."
+        )
     if now != first and now not in later:
         say(f"this run began on other versions or another machine; both stand in {path}")
-        write_json(path, {**first, "continued_on": [*later, now]})
+        write_json(path, {**first, "inputs": inputs, "continued_on": [*later, now]})
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    toolchains = {"sandbox": sandbox.probe()}
-    toolchains |= {code: toolchain(code).version for code in sorted(_languages(run.recipe))}
+    toolchains = {"sandbox": _version("sandbox"), **{code: _version(code) for code in sorted(_languages(run.recipe))}}
     return {**environment.describe(), "gpu": gpu, "toolchains": toolchains}
+
+
+def _version(tool: str) -> str | None:
+    """Of the sandbox or of a language's toolchain; None where it is missing, as a machine may only train."""
+    try:
+        return sandbox.probe() if tool == "sandbox" else toolchain(tool).version
+    except UsageError:
+        return None
 
 
 def _languages(recipe: Recipe) -> set[str]:
@@ -302,8 +331,8 @@ def _as_variant(run: RunFolder, model: Any, item: Evaluation) -> Any:
     if item.arm is None:
         return model
     adapter = run.adapter(item.arm)
-    if not adapter.is_dir():
-        raise UsageError(f"{adapter}: not trained yet; `flexlora train {run.path}` does that.")
+    # PEFT's name for it: an arm may be called what a module attribute is, or have a dot in its name.
+    name = f"arm{run.recipe.arm_names().index(item.arm)}"
     if item.variant == "merged":
         # Already merged for an earlier task of this group: PEFT's wrapper is gone, our mark is there.
         if not getattr(model, "flexlora_merged", False):
@@ -311,10 +340,10 @@ def _as_variant(run: RunFolder, model: Any, item: Evaluation) -> Any:
             model.flexlora_merged = True
         return model
     if not hasattr(model, "peft_config"):
-        return load_adapter(model, adapter, name=item.arm)
-    if item.arm not in model.peft_config:
-        model.load_adapter(adapter, adapter_name=item.arm)
-    model.set_adapter(item.arm)
+        return load_adapter(model, adapter, name=name)
+    if name not in model.peft_config:
+        model.load_adapter(adapter, adapter_name=name)
+    model.set_adapter(name)
     return model
 
 

@@ -41,7 +41,7 @@ class ArmPlan:
     cut: int
     """Examples longer than `train.max_length`, which lose their end."""
     left_out: int
-    """Examples whose prompt alone fills `train.max_length`."""
+    """Examples, of validation too, whose prompt alone fills `train.max_length`."""
     validation_examples: int
     tokens_per_epoch: int
     supervised_tokens_per_epoch: int
@@ -122,8 +122,11 @@ class _Problems:
             raise UsageError("nothing was started:\n" + "\n".join(f"- {problem}" for problem in self.found))
 
 
-def check(run: RunFolder) -> Plan:
+def check(run: RunFolder, executes: bool = True) -> Plan:
     """Check everything that a run needs, and plan it.
+
+    Args:
+        executes: whether programs are to be run on this machine; if not, it needs no sandbox and no toolchains.
 
     Raises:
         UsageError: something is missing or wrong; all problems are listed.
@@ -134,7 +137,10 @@ def check(run: RunFolder) -> Plan:
     problems.attempt(_one_process)
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
-    problems.attempt(execution.require, {task[0].language for task in loaded})
+    if executes:
+        problems.attempt(execution.require, {task[0].language for task in loaded})
+    problems.attempt(_places_differ, run)
+    problems.attempt(_trackers_known, recipe)
     base = None
     for name in (recipe.model, *recipe.baselines):
         model = problems.attempt(_model, recipe, name)
@@ -171,6 +177,34 @@ def check(run: RunFolder) -> Plan:
     )
 
 
+def _places_differ(run: RunFolder) -> None:
+    places: dict[str, str] = {}
+    for item in run.evaluations():
+        if item.path in places:
+            raise UsageError(
+                f"baselines: {item.model!r} and {places[item.path]!r} would share the folder {item.path}; name one of "
+                "them by another path."
+            )
+        places[item.path] = item.model
+
+
+def _trackers_known(recipe: Recipe) -> None:
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
+
+    for arm in recipe.arm_names():
+        for tracker in recipe.arm(arm).train.report_to:
+            if tracker not in INTEGRATION_TO_CALLBACK:
+                known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+                raise UsageError(f"train.report_to: transformers knows no tracker {tracker!r}; it knows {known}.")
+            if tracker not in get_available_reporting_integrations():
+                raise UsageError(
+                    f"train.report_to: {tracker} is not installed; `pip install {tracker}`, or leave it out."
+                )
+
+
 def _one_process() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
@@ -186,7 +220,13 @@ def _one_process() -> None:
 def _model(recipe: Recipe, name: str) -> tuple[Any, int]:
     """A model's skeleton and the bytes of its weights."""
     source = recipe.source(name)
-    return models.skeleton(source), models.check_weights(source)
+    model = models.skeleton(source)
+    if not models.keeps_cache(model):
+        raise UsageError(
+            f"model {name!r}: a {type(model).__name__} keeps no key-value cache, which FLeX generates with; "
+            "state-space models are not supported."
+        )
+    return model, models.check_weights(source)
 
 
 def _prompts_fit(task: Sequence[Problem], model: Any, tokenizer: Any, name: str) -> None:
@@ -213,9 +253,19 @@ def _plan_arm(
         return None  # reported already; without the model the rest cannot be known
     model = models.skeleton(recipe.source(recipe.model))
     targets = resolve_targets(model, of_arm.lora.targets)
-    tokens, left_out = tokenise_all(
-        examples, models.load_tokenizer(recipe.source(recipe.model)), of_arm.train.max_length
-    )
+    tokenizer = models.load_tokenizer(recipe.source(recipe.model))
+    tokens, left_out = tokenise_all(examples, tokenizer, of_arm.train.max_length)
+    checked: list[Tokens] = []
+    if validation:
+        checked, left_out_of_validation = tokenise_all(validation, tokenizer, of_arm.train.max_length)
+        left_out += left_out_of_validation
+    limit = models.context_length(model)
+    longest = max(len(item.input_ids) for item in [*tokens, *checked])
+    if limit is not None and longest > limit:
+        raise UsageError(
+            f"train.max_length: {of_arm.train.max_length} lets an example of {longest} tokens through, and the context "
+            f"of {recipe.model!r} ends at {limit}; set train.max_length={limit} or less."
+        )
     total = sum(len(item.input_ids) for item in tokens)
     train = of_arm.train
     batches = math.ceil(len(tokens) / train.batch_size)
@@ -228,7 +278,7 @@ def _plan_arm(
         examples=len(tokens),
         cut=sum(item.cut for item in tokens),
         left_out=left_out,
-        validation_examples=len(validation),
+        validation_examples=len(checked),
         tokens_per_epoch=total,
         supervised_tokens_per_epoch=sum(item.supervised for item in tokens),
         optimizer_steps=steps,

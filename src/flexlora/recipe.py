@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -44,6 +45,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_anything_else(cls, value: Any, info: ValidationInfo) -> Any:
+        # Text is let through to floats: YAML reads 1e-4, without a point, as text.
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation in (int, float, int | None):
+            raise ValueError(f"expected a number, found {str(value).lower()}")
+        if isinstance(value, str) and annotation in (int, int | None):
+            raise ValueError(f"expected a whole number, found the text {value!r}")
+        return value
+
 
 class Tokenizer(Section):
     """Special tokens for tokenizers that lack them."""
@@ -53,6 +65,12 @@ class Tokenizer(Section):
         None,
         description="Padding token; null keeps the tokenizer's own, or else pads with the EOS token (masked).",
     )
+
+
+def _absolute_if_local(name: str) -> str:
+    """A path in full, so that a run means the same wherever it is continued from; a hub id as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name.startswith((".", "/", "~")) or path.exists() else name
 
 
 class DataSource(Section):
@@ -74,6 +92,11 @@ class DataSource(Section):
     config: str | None = Field(None, description="Configuration (subset) of a hub dataset.")
     revision: str | None = Field(None, description="Revision (commit, tag or branch) of a hub dataset.")
     limit: int | None = Field(None, ge=1, description="Use the first so many examples only.")
+
+    @field_validator("dataset")
+    @classmethod
+    def _one_place(cls, dataset: str) -> str:
+        return _absolute_if_local(dataset) if dataset.endswith(".jsonl") else dataset
 
 
 class Lora(Section):
@@ -258,6 +281,16 @@ class Recipe(Section):
     def _absolute(cls, data_dir: Path | None) -> Path | None:
         return None if data_dir is None else data_dir.expanduser().resolve()
 
+    @field_validator("model")
+    @classmethod
+    def _one_place(cls, model: str) -> str:
+        return _absolute_if_local(model)
+
+    @field_validator("baselines")
+    @classmethod
+    def _their_places(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_absolute_if_local, baselines))
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []
@@ -358,12 +391,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: it cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader))
+        values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a mapping of keys to values, found {type(values).__name__}.")
     return values
+
+
+def _refuse_doubled_keys(node: yaml.Node | None) -> None:
+    """PyYAML takes the last of two equal keys without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+            _refuse_doubled_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_doubled_keys(item)
 
 
 def parse_override(text: str) -> dict[str, Any]:

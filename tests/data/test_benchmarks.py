@@ -160,3 +160,15 @@ def test_every_task_is_known_by_its_name(data_dir: Path) -> None:
     for name in known():
         if not name.startswith("tiny/"):
             assert problems(name, data_dir, limit=3)[0].task == name
+
+
+@pytest.mark.parametrize("change", [{"task_id": "x"}, {"text": None}, {"test_list": "assert"}, {"test_list": []}])
+def test_damaged_mbpp_records_are_named(change: dict[str, object], benchmark: Path) -> None:
+    file = benchmark / "mbpp.jsonl"
+    first, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([json.dumps(json.loads(first) | change), *rest]))
+    with pytest.raises(UsageError, match=r"record 1 of mbpp\.jsonl"):
+        problems("mbpp", benchmark)
+    file.write_text("\n".join([first, first]))
+    with pytest.raises(UsageError, match="occurs twice"):
+        problems("mbpp", benchmark)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from flexlora.errors import UsageError
+from flexlora.errors import FlexError, UsageError
 from flexlora.generation import Prompt, decode
 from small_models import FAMILIES, make_model
 
@@ -76,3 +76,38 @@ def test_the_context_ends_a_completion_and_a_prompt_that_fills_it_is_refused(tmp
     full = Prompt(key="full", ids=[5] * 16, stop_tokens=(), samples=(0,), seeds=(0,))
     with pytest.raises(UsageError, match="full: its prompt has 16 tokens"):
         list(decode(model, tokenizer, [full], max_new_tokens=1, temperature=0, top_p=1, batch_size=1))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sequences_may_fill_the_context_at_different_times(family: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / family, family, context=64)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    asked = [
+        Prompt(key=f"p{i}", ids=[5] * length, stop_tokens=(), samples=(0,), seeds=(i,))
+        for i, length in enumerate((60, 5, 5, 5, 6, 7, 8, 9))
+    ]
+    model.generation_config.eos_token_id = None
+    together = decoded(model, tokenizer, asked, max_new_tokens=40)
+    assert together == decoded(model, tokenizer, asked, max_new_tokens=40, batch_size=1)
+
+
+def test_a_resumed_decoding_makes_the_same_batches(models_dir: Path) -> None:
+    model, tokenizer = load(models_dir, "llama")
+    model = model.to(torch.bfloat16)  # type: ignore[attr-defined]
+    asked, options = prompts(tokenizer, n=3), {"temperature": 0.8, "batch_size": 4}
+    whole = decoded(model, tokenizer, asked, **options)
+    for kept in (3, 4, 7):
+        done = dict(list(whole.items())[:kept])
+        rest = decoded(model, tokenizer, asked, done=set(done), **options)
+        assert done | rest == whole
+        assert not done.keys() & rest.keys()
+
+
+def test_output_that_is_not_a_number_and_empty_prompts_are_refused(models_dir: Path) -> None:
+    model, tokenizer = load(models_dir, "llama")
+    empty = Prompt(key="p", ids=[], stop_tokens=(), samples=(0,), seeds=(0,))
+    with pytest.raises(UsageError, match="no tokens"):
+        decoded(model, tokenizer, [empty])
+    model.lm_head.weight.data[3] = float("nan")  # type: ignore[attr-defined]
+    with pytest.raises(FlexError, match="not a number"):
+        decoded(model, tokenizer, prompts(tokenizer))

@@ -47,6 +47,8 @@ def test_a_finished_build_is_left_alone_and_another_folder_refused(tmp_path: Pat
     weights = (built / "model.safetensors").stat().st_mtime_ns
     assert build(tmp_path / "model", steps=5) == built
     assert (built / "model.safetensors").stat().st_mtime_ns == weights
+    with pytest.raises(UsageError, match="another seed"):
+        build(tmp_path / "model", seed=7)
     (tmp_path / "mine").mkdir()
     with pytest.raises(UsageError, match="another --output"):
         build(tmp_path / "mine")

@@ -1,5 +1,6 @@
 """The training stage in processes of its own: killed anywhere, it ends with the files of an undisturbed run."""
 
+import errno
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flexlora.errors import FlexError
 from flexlora.files import read_appended
 from flexlora.recipe import Recipe, dumped, from_dict
-from flexlora.training import train_adapter
+from flexlora.training import stage, train_adapter
 from flexlora.training.stage import MARKER, last_checkpoint
 
 CODE = """
@@ -110,3 +112,48 @@ def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
             (tmp_path / f"checkpoint-{step}" / MARKER).write_text("{}")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert not os.path.lexists(tmp_path / "checkpoint-100")
+
+
+@pytest.mark.parametrize("ending", [{"max_steps": 5}, {"epochs": 1.5}])
+def test_killed_after_the_last_checkpoint_it_trains_no_step_more(
+    ending: dict[str, float], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = dumped(recipe)
+    changed["train"] |= ending | {"logging_steps": 2, "scheduler": "constant"}
+    changed["optimizer"]["learning_rate"] = 0.05
+    recipe = from_dict(changed)
+    undisturbed = train_adapter(recipe, tmp_path / "undisturbed")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "_save_adapter", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(recipe, tmp_path / "killed")
+    monkeypatch.undo()
+    resumed = train_adapter(recipe, tmp_path / "killed")
+    expected, found = (load_file(path / "adapter_model.safetensors") for path in (undisturbed, resumed))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    logs = [without_time(tmp_path / name / "log.jsonl") for name in ("undisturbed", "killed")]
+    assert logs[0] == logs[1]
+    assert max(int(str(record["step"])) for record in logs[0]) == 5
+
+
+def test_the_last_step_is_logged_whatever_the_interval(recipe: Recipe, tmp_path: Path) -> None:
+    changed = dumped(recipe)
+    changed["train"] |= {"max_steps": 3, "logging_steps": 10, "save_steps": 10}
+    train_adapter(from_dict(changed), tmp_path / "run")
+    assert [record["step"] for record in read_appended(tmp_path / "run" / "log.jsonl") if "loss" in record] == [3]
+
+
+def test_a_full_disk_while_training_is_said_in_one_line(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stage, "_save_adapter", full)
+    changed = dumped(recipe)
+    changed["train"] |= {"max_steps": 1}
+    with pytest.raises(FlexError, match="the disk is full"):
+        train_adapter(from_dict(changed), tmp_path / "run")

@@ -71,7 +71,22 @@ def _records(data_dir: Path | None) -> tuple[dict[int, dict[str, Any]], Origin]:
     columns = ("task_id", "text", "code", "test_list", "test_setup_code")
     # On the hub the splits are files of their own; `train+...` asks for all of them.
     records, origin = load_benchmark(data_dir, FILE, HUB, "prompt+test+validation+train", columns)
-    return {int(record["task_id"]): record for record in records}, origin
+    by_id: dict[int, dict[str, Any]] = {}
+    for number, record in enumerate(records, start=1):
+        texts = [record["text"], record["code"], record["test_setup_code"], *_list(record["test_list"])]
+        if type(record["task_id"]) is not int or not record["test_list"] or not all(isinstance(t, str) for t in texts):
+            raise UsageError(
+                f"mbpp: record {number} of {origin.source} (task_id {record['task_id']!r}) is damaged: task_id must be "
+                "a number, test_list a list of texts, and text, code and test_setup_code texts."
+            )
+        if record["task_id"] in by_id:
+            raise UsageError(f"mbpp: task_id {record['task_id']} occurs twice in {origin.source}.")
+        by_id[record["task_id"]] = record
+    return by_id, origin
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [None]
 
 
 def _of_split(records: dict[int, dict[str, Any]], split: str) -> list[dict[str, Any]]:

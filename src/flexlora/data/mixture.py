@@ -43,9 +43,11 @@ def load_examples(
 
 def _load(source: DataSource, data_dir: Path | None) -> tuple[list[Example], Origin]:
     if source.dataset == "mbpp":
+        own.refuse_options(source, "split", "prompt_style")
         return mbpp.examples(data_dir, source.split, source.prompt_style)
     if source.dataset.startswith("tiny/"):
-        _, set_name, language = (*source.dataset.split("/"), "", "")[:3]
+        own.refuse_options(source, "split")
+        set_name, _, language = source.dataset.removeprefix("tiny/").partition("/")
         made = tiny.examples(set_name, language, source.split)
         return made, Origin(source=source.dataset, revision=f"flexlora {__version__}", sha256=None, records=len(made))
     return own.examples(source)

@@ -23,6 +23,7 @@ def examples(source: DataSource) -> tuple[list[Example], Origin]:
     """
     columns = (source.prompt_column, source.completion_column)
     if source.dataset.endswith(".jsonl"):
+        refuse_options(source, "prompt_column", "completion_column")
         records, origin = load_file(Path(source.dataset).expanduser(), columns)
     elif source.dataset in KNOWN:
         raise UsageError(
@@ -30,6 +31,7 @@ def examples(source: DataSource) -> tuple[list[Example], Origin]:
             "it can be trained on, so that evaluating what was trained on is noticed."
         )
     elif source.dataset.count("/") == 1:
+        refuse_options(source, "split", "prompt_column", "completion_column", "config", "revision")
         hub = HubDataset(repository=source.dataset, config=source.config, revision=source.revision)
         records, origin = load_hub(hub, source.split, columns)
     else:
@@ -51,3 +53,17 @@ def examples(source: DataSource) -> tuple[list[Example], Origin]:
             Example(source=source.dataset, key=f"{source.dataset}:{number}", prompt=prompt, completion=completion)
         )
     return made, origin
+
+
+def refuse_options(source: DataSource, *known: str) -> None:
+    """Refuse options that mean nothing for a dataset, rather than pass over them.
+
+    Raises:
+        UsageError: an option that is not `known` has another value than its default; names it.
+    """
+    for name, field in DataSource.model_fields.items():
+        if name not in (*known, "dataset", "weight", "limit") and getattr(source, name) != field.default:
+            raise UsageError(
+                f"data: {source.dataset} has no {name} (found {getattr(source, name)!r}); it takes "
+                f"{', '.join((*known, 'weight', 'limit'))}."
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Origin:
     revision: str | None
     """Hub revision, or None for a file."""
     sha256: str | None
-    """Hash of the file, or None for the hub."""
+    """Hash of the file, or of the hub's records; None for data made on the spot."""
     records: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def load_file(path: Path, columns: Iterable[str]) -> tuple[list[Record], Origin]
         UsageError: the file is missing, a line is damaged, or a column is missing; names file and line.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such data file. Check data_dir, or leave it out to load from the hub.")
+        raise UsageError(f"{path}: no such data file.")
     records = []
     for number, record in read_jsonl(path):
         missing = [column for column in columns if column not in record]
@@ -88,7 +89,8 @@ def load_hub(dataset: HubDataset, split: str, columns: tuple[str, ...]) -> tuple
     if missing:
         raise UsageError(f"hub dataset {named}: no column {missing[0]!r}; found {', '.join(loaded.column_names)}.")
     records = loaded.to_list()
-    origin = Origin(source=dataset.repository, revision=dataset.revision, sha256=None, records=len(records))
+    digest = hashlib.sha256(json.dumps(records, sort_keys=True, default=str).encode()).hexdigest()
+    origin = Origin(source=dataset.repository, revision=dataset.revision, sha256=digest, records=len(records))
     return records, origin
 
 
@@ -97,5 +99,9 @@ def load_benchmark(
 ) -> tuple[list[Record], Origin]:
     """Records of a known benchmark: from `data_dir / file` where a folder is given, else from the hub."""
     if data_dir is not None:
+        if not (data_dir / file).is_file():
+            raise UsageError(
+                f"{data_dir / file}: no such data file. Check data_dir, or leave it out to load from the hub."
+            )
         return load_file(data_dir / file, columns)
     return load_hub(dataset, split, columns)

@@ -46,6 +46,11 @@ def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
         style = task.prompt_style or "docstring"
         if style not in ("docstring", "three-shot"):
             raise UsageError(f"task mbpp: no prompt style {style!r}; it has docstring and three-shot.")
+        if style == "three-shot" and task.split in ("prompt", "all"):
+            raise UsageError(
+                f"task mbpp: split {task.split} holds the problems whose solutions stand in the three-shot prompt; "
+                "evaluate another split, or the docstring style."
+            )
         return mbpp.problems(data_dir, task.split or "test", style)
     if task.name in known() and task.name.startswith("tiny/"):
         _only(task, "verbatim", task.split)

@@ -8,14 +8,15 @@ every prompt, one prefill for the n samples of a prompt, and finished completion
 - Each prompt is read once; its cache entries are then copied for its samples.
 - When a quarter of the batch has finished, the finished ones are dropped from the cache.
 
-Limits: batches of other compositions change logits by rounding (about 1e-6 in float32), so equal texts are to be
-expected, equal bits are not.
+Limits: batches of other compositions change logits by rounding (about 1e-6 in float32, far more in bfloat16), so
+another `batch_size` may change texts. A resumed decoding therefore makes the same batches again, less those that are
+finished as a whole.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,16 +65,22 @@ def decode(
     temperature: float,
     top_p: float,
     batch_size: int,
+    done: Collection[tuple[str, int]] = (),
 ) -> Iterator[Completion]:
-    """Yield every sample of every prompt, each as soon as it is finished.
+    """Yield every sample of every prompt but those in `done`, each as soon as it is finished.
+
+    Args:
+        done: (key of the prompt, number of the sample), which an earlier call has yielded.
 
     Raises:
-        UsageError: a prompt fills the model's context.
-        FlexError: out of GPU memory.
+        UsageError: a prompt has no tokens, or fills the model's context.
+        FlexError: out of GPU memory, or the model's output is not a number.
     """
     model.eval()
     limit = context_length(model)
     for prompt in prompts:
+        if not prompt.ids:
+            raise UsageError(f"{prompt.key}: it has no tokens, so there is nothing to continue.")
         if limit is not None and len(prompt.ids) >= limit:
             raise UsageError(
                 f"{prompt.key}: its prompt has {len(prompt.ids)} tokens, and the model's context ends at {limit}. "
@@ -82,12 +89,16 @@ def decode(
     rows = [(prompt, i) for prompt in sorted(prompts, key=lambda p: -len(p.ids)) for i in range(len(prompt.samples))]
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
+        if all((prompt.key, prompt.samples[i]) in done for prompt, i in batch):
+            continue
         try:
-            yield from _decode_batch(model, tokenizer, batch, max_new_tokens, temperature, top_p, limit)
+            for completion in _decode_batch(model, tokenizer, batch, max_new_tokens, temperature, top_p, limit):
+                if (completion.key, completion.sample) not in done:
+                    yield completion
         except torch.cuda.OutOfMemoryError as error:
             raise FlexError(
-                f"out of GPU memory with {len(batch)} sequences at once; run again with --set sampling.batch_size="
-                f"{max(1, batch_size // 2)} (finished samples are kept)."
+                f"out of GPU memory with {len(batch)} sequences at once; run the recipe again with --set "
+                f"sampling.batch_size={max(1, batch_size // 2)} (finished samples are kept)."
             ) from error
 
 
@@ -121,20 +132,28 @@ def _decode_batch(
     pad = tokenizer.pad_token_id
     ids_PL = torch.tensor([[pad] * (longest - len(p.ids)) + p.ids for p in distinct], device=device)
     mask_PL = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in distinct], device=device)
-    forward = _Forward(model)
+    forward = _Forward(model, limit)
     logits_PV, cache = forward(ids_PL, mask_PL, None)
     copies_B = torch.tensor([which[prompt.key] for prompt, _ in rows], device=device)
     if len(rows) != len(distinct):
-        cache.batch_select_indices(copies_B)
+        cache.reorder_cache(copies_B)
     logits_BV, mask_BT = logits_PV[copies_B], mask_PL[copies_B]
 
     live = list(range(len(rows)))  # for each row of the cache, its stream
     for step in range(max_new_tokens):
         next_B = choose(logits_BV, temperature, top_p, u_BT[:, step])
-        for row, token in enumerate(next_B.tolist()):
+        chosen = torch.stack([next_B, logits_BV.isnan().any(dim=-1)])  # one transfer for both
+        for row, (token, broken) in enumerate(zip(*chosen.tolist(), strict=True)):
             stream = streams[live[row]]
-            if not stream.finished and stream.push(token):
-                prompt, i = rows[live[row]]
+            if stream.finished:
+                continue
+            prompt, i = rows[live[row]]
+            if broken:
+                raise FlexError(
+                    f"{prompt.key}: the model's output is not a number after {step} tokens. Was its training stable? "
+                    "In float16 a model may overflow: try --set precision=bfloat16 or float32."
+                )
+            if stream.push(token):
                 assert stream.finish_reason is not None
                 yield Completion(
                     key=prompt.key,
@@ -148,7 +167,7 @@ def _decode_batch(
             return
         if len(unfinished) <= KEEP_WHILE_LIVE * len(live):
             keep_B = torch.tensor(unfinished, device=device)
-            cache.batch_select_indices(keep_B)
+            cache.reorder_cache(keep_B)
             next_B, mask_BT, u_BT = next_B[keep_B], mask_BT[keep_B], u_BT[keep_B]
             live = [live[row] for row in unfinished]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(live), 1)], dim=1)
@@ -158,8 +177,9 @@ def _decode_batch(
 class _Forward:
     """One forward pass with a cache, in the arguments that this model takes."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, limit: int | None) -> None:
         self.model = model
+        self.last_position = None if limit is None else limit - 1
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         accepted = inspect.signature(base.forward).parameters
         self.takes_positions = "position_ids" in accepted
@@ -169,7 +189,8 @@ class _Forward:
         """Logits of the last position, (B, V), and the cache. `mask_BT` covers the cached positions too."""
         arguments: dict[str, Any] = dict(self.last_logits)
         if self.takes_positions:
-            positions_BT = (mask_BT.cumsum(dim=-1) - 1).clamp(min=0)
+            # A finished sequence that has not left the batch yet may run past the context; nobody reads its logits.
+            positions_BT = (mask_BT.cumsum(dim=-1) - 1).clamp(min=0, max=self.last_position)
             arguments["position_ids"] = positions_BT[:, -ids_BL.shape[1] :]
         out = self.model(input_ids=ids_BL, attention_mask=mask_BT, past_key_values=cache, use_cache=True, **arguments)
         return out.logits[:, -1], out.past_key_values

@@ -38,22 +38,18 @@ def generate_samples(
     """
     done = {(record["task_id"], record["sample"]) for record in read_appended(path)}
     by_id = {problem.task_id: problem for problem in problems}
-    prompts = []
-    for problem in problems:
-        samples = tuple(i for i in range(sampling.n) if (problem.task_id, i) not in done)
-        if samples:
-            seeds = tuple(sample_seed(seed, problem.task, problem.task_id, i) for i in samples)
-            prompts.append(
-                Prompt(
-                    key=problem.task_id,
-                    ids=encode_prompt(tokenizer, problem.prompt),
-                    stop_tokens=problem.stop_tokens,
-                    samples=samples,
-                    seeds=seeds,
-                )
-            )
-    total = len(problems) * sampling.n
-    with bar(label, total, done=total - sum(len(prompt.samples) for prompt in prompts)) as advance:
+    samples = tuple(range(sampling.n))
+    prompts = [
+        Prompt(
+            key=problem.task_id,
+            ids=encode_prompt(tokenizer, problem.prompt),
+            stop_tokens=problem.stop_tokens,
+            samples=samples,
+            seeds=tuple(sample_seed(seed, problem.task, problem.task_id, i) for i in samples),
+        )
+        for problem in problems
+    ]
+    with bar(label, len(problems) * sampling.n, done=len(done)) as advance:
         for completion in decode(
             model,
             tokenizer,
@@ -62,6 +58,7 @@ def generate_samples(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             batch_size=sampling.batch_size,
+            done=done,
         ):
             append_jsonl(
                 path,

@@ -49,6 +49,9 @@ def build(output: Path, seed: int = 0, steps: int = STEPS) -> Path:
         UsageError: `output` exists and is not a model.
     """
     if (output / "config.json").is_file():
+        card = (output / "README.md").read_text() if (output / "README.md").is_file() else ""
+        if f", seed {seed};" not in card:
+            raise UsageError(f"{output}: holds another model, or one of another seed; choose another --output.")
         return output
     if output.exists():
         raise UsageError(f"{output}: exists, and is not a model; choose another --output.")

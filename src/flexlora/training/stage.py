@@ -7,21 +7,26 @@ PEFT's own format, written aside and renamed: when it is there, the stage is don
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
-from transformers import TrainerCallback
+import torch
+from safetensors import SafetensorError
+from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig
 
 from flexlora import models
 from flexlora.adapters import add_lora
 from flexlora.data.mixture import load_examples
+from flexlora.errors import FlexError
 from flexlora.files import append_jsonl, read_appended, write_json, write_whole
 from flexlora.progress import Advance, bar
 from flexlora.recipe import Recipe
@@ -69,19 +74,50 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         train_dataset=_dataset(recipe, recipe.data, tokenizer),
         eval_dataset=_dataset(recipe, recipe.validation, tokenizer) if recipe.validation else None,
         processing_class=tokenizer,
-        callbacks=[log, MarkComplete()],
+        callbacks=[log, LogLastStep(), MarkComplete()],
         penalty=recipe.penalty,
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     total = _total_steps(trainer)
-    with bar(label, total, done=_step(checkpoint)) as advance:
-        trainer.add_callback(ShowProgress(advance))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if recipe.validation:
-        trainer.evaluate()  # the end of training, whatever eval_steps is
-    _save_adapter(trainer.model, adapter)
+    with _explained(folder, recipe):
+        with bar(label, total, done=_step(checkpoint)) as advance:
+            trainer.add_callback(ShowProgress(advance))
+            if checkpoint is not None and _step(checkpoint) >= total:
+                _restore_finished(trainer, checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if recipe.validation:
+            trainer.evaluate()  # the end of training, whatever eval_steps is
+        _save_adapter(trainer.model, adapter)
     return adapter
+
+
+def _restore_finished(trainer: FourierTrainer, checkpoint: Path) -> None:
+    """Load a checkpoint of the last step: given to `train`, the trainer would take one step more."""
+    trainer._load_from_checkpoint(str(checkpoint))
+    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+@contextmanager
+def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Say in our words what the libraries raise when memory or the disk is full."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise FlexError(
+            f"out of GPU memory while training with train.batch_size={recipe.train.batch_size} and "
+            f"max_length={recipe.train.max_length}. Lower the batch size and raise gradient_accumulation_steps as "
+            "much, or set train.gradient_checkpointing=true."
+        ) from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        if full or shutil.disk_usage(folder).free < 1 << 20:  # torch only says that it could not write
+            raise FlexError(
+                f"{folder}: the disk is full. What was finished is kept; free some space and run the same command "
+                "again."
+            ) from error
+        raise
 
 
 def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
@@ -151,6 +187,15 @@ class LogFile(TrainerCallback):  # type: ignore[misc]
         self.written.add(kind)
         elapsed = round(time.monotonic() - self.started, 3)
         append_jsonl(self.path, {"step": state.global_step, "epoch": state.epoch, **figures, "wall_s": elapsed})
+
+
+class LogLastStep(TrainerCallback):  # type: ignore[misc]
+    """Logs the last step whatever `logging_steps` is, so that no stretch of training goes unseen."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer after every optimizer step."""
+        if state.global_step >= state.max_steps:
+            control.should_log = True
 
 
 class MarkComplete(TrainerCallback):  # type: ignore[misc]
