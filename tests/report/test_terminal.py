@@ -9,6 +9,7 @@ from flexlora.evaluation import Comparison, Summary, compare_runs
 from flexlora.evaluation.published import CAVEATS
 from flexlora.files import write_json
 from flexlora.report import print_comparison, print_doctor, print_summary
+from flexlora.report.terminal import DOCTOR_COLUMNS
 from flexlora.report.words import chance_note, overview, p_text, points, score_name, sentence, verdict
 
 JAVA: Comparison = {
@@ -122,8 +123,13 @@ def test_doctor_rows() -> None:
     console, text = printed()
     print_doctor(
         {"python": "3.11", "packages": {"torch": None}},
-        [{"language": "java", "ok": True}, {"language": "d", "ok": False, "why": "no ldmd2"}],
+        [
+            {**dict.fromkeys(DOCTOR_COLUMNS), "name": "java", "ok": True, "install": None},
+            {**dict.fromkeys(DOCTOR_COLUMNS), "name": "d", "ok": False, "install": "no ldmd2: `apt-get install ldc`"},
+        ],
         console,
     )
     assert "torch missing" in text.getvalue()
     assert "FAILED" in text.getvalue()
+    assert "d: no ldmd2: `apt-get install ldc`" in text.getvalue()
+    assert "None" not in text.getvalue()

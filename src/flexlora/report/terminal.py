@@ -37,6 +37,7 @@ from flexlora.report.words import (
     verdict,
 )
 
+DOCTOR_COLUMNS = ("name", "ok", "version", "good", "bad", "limits")
 MARKS = {BETTER: "▲", WORSE: "▼", NO_DIFFERENCE: "–"}
 # A score's cell needs 19 characters, `[−12.3, +45.6]` and padding included; a task's name gets what is left.
 CELL = 19
@@ -80,13 +81,15 @@ def print_doctor(
     for name, value in environment.items():
         shown = ", ".join(f"{k} {v or 'missing'}" for k, v in value.items()) if isinstance(value, Mapping) else value
         console.print(Text.assemble((f"{name}: ", "bold"), str(shown)))
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in DOCTOR_COLUMNS:
         table.add_column(Text(column), overflow="fold")
     for row in rows:
-        table.add_row(*(_doctor_cell(column, row.get(column)) for column in columns))
+        table.add_row(*(_doctor_cell(column, row[column]) for column in DOCTOR_COLUMNS))
     console.print(table)
+    for row in rows:
+        if row["install"]:
+            console.print(Text.assemble((f"{row['name']}: ", "bold"), row["install"]))
 
 
 def _doctor_cell(column: str, value: Any) -> Text:
