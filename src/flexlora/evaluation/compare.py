@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 from flexlora.errors import UsageError
 from flexlora.evaluation.intervals import Interval, paired_bootstrap
 from flexlora.evaluation.results import TaskResults, name_some
@@ -60,6 +58,8 @@ def compare(before: TaskResults, after: TaskResults, *, k: int = 1, seed: int = 
 
 def mcnemar(gained: int, lost: int) -> float:
     """Exact two-sided McNemar p-value: are flips in both directions equally likely?"""
+    from scipy.stats import binomtest  # most of a second to import, which `flexlora execute` need not wait for
+
     flipped = gained + lost
     return float(binomtest(gained, flipped).pvalue) if flipped else 1.0
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from flexlora.errors import UsageError
 
@@ -36,6 +35,8 @@ def wilson(passes: int, problems: int) -> Interval:
     Raises:
         UsageError: no problems.
     """
+    from scipy.stats import binomtest  # most of a second to import, which `flexlora execute` need not wait for
+
     _refuse_empty(problems)
     interval = binomtest(passes, problems).proportion_ci(LEVEL, method="wilson")
     return Interval(float(interval.low), float(interval.high))
