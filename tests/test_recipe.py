@@ -1,9 +1,11 @@
+import inspect
 from pathlib import Path
 
 import pytest
 
 from flexlora import recipe
 from flexlora.errors import UsageError
+from flexlora.fourier import FourierPenalty
 
 VALID = {"model": "m", "data": [{"dataset": "mbpp"}], "tasks": ["humaneval"]}
 
@@ -147,3 +149,24 @@ def test_local_paths_are_kept_in_full(tmp_path: Path, monkeypatch: pytest.Monkey
     made = recipe.from_dict(VALID | {"model": "here", "baselines": ["./there", "org/name"]})
     assert made.model == str(tmp_path / "here")
     assert made.baselines == (str(tmp_path / "there"), "org/name")
+
+
+@pytest.mark.parametrize(
+    ("penalty", "part"),
+    [
+        ({"order": 2.0}, "order means nothing with weighting: step; it goes with ramp"),
+        ({"weighting": "ramp", "width": 0.1}, "width means nothing with weighting: ramp"),
+        ({"view": "delta", "flatten": "column"}, "flatten means nothing with view: delta"),
+        ({"floor": 2.0}, r"gain \(1.0\) must be at least floor"),
+    ],
+)
+def test_options_of_the_penalty_that_do_nothing_are_refused(penalty: dict[str, object], part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        recipe.from_dict(VALID | {"penalty": penalty})
+
+
+def test_the_penalty_takes_every_option_of_the_recipe() -> None:
+    parameters = inspect.signature(FourierPenalty).parameters
+    assert set(recipe.Penalty.model_fields) == set(parameters) - {"model"}
+    for name, field in recipe.Penalty.model_fields.items():
+        assert parameters[name].default in (field.default, inspect.Parameter.empty)

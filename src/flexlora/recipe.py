@@ -126,12 +126,40 @@ class Penalty(Section):
     """The Fourier penalty on the adapter (paper.txt 3.3, equations 3 to 7)."""
 
     lam: float = Field(0.0, ge=0, description="Strength lambda; 0 trains without the penalty and only measures.")
-    view: Literal["factors"] = Field("factors", description="What is transformed: each flattened factor A and B.")
-    weighting: Literal["step"] = Field("step", description="Frequency weighting: 1 above tau, 0 up to it.")
+    view: Literal["factors", "rows", "delta"] = Field(
+        "factors",
+        description="What is transformed: each flattened factor (`factors`), each row of A and column of B (`rows`), "
+        "or the merged update in two dimensions (`delta`; needs another lambda).",
+    )
+    flatten: Literal["row", "column"] = Field(
+        "row", description="For `factors`: vec(B) runs fastest over the rank (`row`) or over the outputs (`column`)."
+    )
+    weighting: Literal["step", "ramp", "sigmoid", "uniform"] = Field(
+        "step",
+        description="Frequency weighting: `step` is 1 above tau and 0 up to it, `ramp` rises from tau to Nyquist, "
+        "`sigmoid` rises around tau, `uniform` is plain L2.",
+    )
     tau: float = Field(0.5, ge=0, le=1, description="Frequency threshold as a share of the Nyquist frequency.")
+    order: float = Field(1.0, gt=0, description="For `ramp`: exponent of the rise.")
+    width: float = Field(0.05, gt=0, description="For `sigmoid`: width of the rise, as a share of Nyquist.")
+    floor: float = Field(0.0, ge=0, description="Weight where the weighting is 0.")
+    gain: float = Field(1.0, ge=0, description="Weight where the weighting is 1; at least floor.")
     coupling: Literal["loss"] = Field(
         "loss", description="The gradient joins the task gradient once per optimizer step, before clipping."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gain < self.floor:
+            raise ValueError(f"gain ({self.gain}) must be at least floor ({self.floor})")
+        for option, key, user in (
+            ("flatten", "view", "factors"),
+            ("order", "weighting", "ramp"),
+            ("width", "weighting", "sigmoid"),
+        ):
+            if getattr(self, option) != type(self).model_fields[option].default and getattr(self, key) != user:
+                raise ValueError(f"{option} means nothing with {key}: {getattr(self, key)}; it goes with {user}")
+        return self
 
 
 class Optimizer(Section):

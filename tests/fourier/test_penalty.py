@@ -21,33 +21,73 @@ def lora_model(dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     return wrapped
 
 
-def explicit(model: torch.nn.Module, tau: float) -> torch.Tensor:
+def folded_power(x: torch.Tensor, tau: float, axis: int = -1) -> torch.Tensor:
+    """Energy above tau along an axis, from the full DFT."""
+    n = x.shape[axis]
+    k = torch.arange(n, dtype=torch.float64)
+    high = torch.minimum(k, n - k) * 2 / n > tau
+    return torch.fft.fft(x, dim=axis, norm="ortho").abs().square().movedim(axis, -1)[..., high].sum()
+
+
+def explicit(model: torch.nn.Module, view: str, tau: float, flatten: str = "row") -> torch.Tensor:
     """The penalty as a notebook would write it, differentiable."""
     total = torch.zeros(())
     for pair in lora_pairs(model):
-        for factor in (pair.A, pair.B):
-            flat = factor.reshape(-1)
-            power = torch.fft.fft(flat, norm="ortho").abs().square()
-            k = torch.arange(len(flat), dtype=torch.float64)
-            total = total + power[torch.minimum(k, len(flat) - k) * 2 / len(flat) > tau].sum()
+        if view == "delta":
+            delta = pair.scaling * pair.B @ pair.A
+            low = [
+                1 - (torch.minimum(k, size - k) * 2 / size > tau).float()
+                for size in delta.shape
+                for k in (torch.arange(size, dtype=torch.float64),)
+            ]
+            power = torch.fft.fft2(delta, norm="ortho").abs().square()
+            total = total + ((1 - low[0][:, None] * low[1]) * power).sum()
+        elif view == "rows":
+            total = total + folded_power(pair.A, tau, 1) + folded_power(pair.B, tau, 0)
+        else:
+            for factor in (pair.A, pair.B):
+                total = total + folded_power((factor.T if flatten == "column" else factor).reshape(-1), tau)
     return total
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.5, 0.8])
-def test_gradient_and_value_equal_autograd_of_the_explicit_formula(tau: float) -> None:
+@pytest.mark.parametrize(
+    "options", [{"view": "factors"}, {"view": "factors", "flatten": "column"}, {"view": "rows"}, {"view": "delta"}]
+)
+def test_gradient_and_value_equal_autograd_of_the_explicit_formula(tau: float, options: dict[str, str]) -> None:
     model = lora_model()
-    value = explicit(model, tau)
+    value = explicit(model, tau=tau, **options)
     (0.3 * value).backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    measure = FourierPenalty(model, lam=0.3, tau=tau).add_gradient()
-    torch.testing.assert_close(measure.value, value.detach())
+    found = FourierPenalty(model, lam=0.3, tau=tau, **options).add_gradient()
+    torch.testing.assert_close(found, value.detach())
     assert expected
     for name, parameter in model.named_parameters():
         if parameter.grad is None:
             assert name not in expected
         else:
-            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
+            assert parameter.grad.is_contiguous()
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("view", ["factors", "rows", "delta"])
+def test_a_frozen_factor_gets_no_gradient(view: str) -> None:
+    model = lora_model()
+    for pair in lora_pairs(model):
+        pair.A.requires_grad_(False)
+    FourierPenalty(model, lam=1.0, view=view).add_gradient()
+    assert all(pair.A.grad is None and pair.B.grad is not None for pair in lora_pairs(model))
+
+
+@pytest.mark.parametrize("view", ["factors", "rows", "delta"])
+def test_the_share_is_that_above_tau_whatever_is_penalised(view: str) -> None:
+    model = lora_model()
+    step = FourierPenalty(model, lam=0.0, view=view).measure()
+    other = FourierPenalty(model, lam=0.0, view=view, weighting="uniform", gain=2.0).measure()
+    torch.testing.assert_close(step.high, step.value)
+    torch.testing.assert_close(other.value, 2 * other.energy)
+    torch.testing.assert_close(other.high_frequency_share, step.high_frequency_share)
 
 
 def test_the_gradient_is_added_to_the_tasks_and_follows_the_scale() -> None:
@@ -66,18 +106,18 @@ def test_lambda_zero_and_measuring_touch_no_gradient() -> None:
     FourierPenalty(model, lam=0.0).add_gradient()
     measure = FourierPenalty(model, lam=1.0).measure()
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert 0 < measure.penalty_share < 1
+    assert 0 < measure.high_frequency_share < 1
 
 
 def test_the_share_is_one_half_for_noise_and_zero_for_nothing() -> None:
     model = lora_model()
     for pair in lora_pairs(model):
         torch.nn.init.normal_(pair.A)
-    assert FourierPenalty(model, lam=0.0).measure().penalty_share.item() == pytest.approx(0.5, abs=0.1)
+    assert FourierPenalty(model, lam=0.0).measure().high_frequency_share.item() == pytest.approx(0.5, abs=0.1)
     for pair in lora_pairs(model):
         torch.nn.init.zeros_(pair.A)
         torch.nn.init.zeros_(pair.B)
-    assert FourierPenalty(model, lam=0.0).measure().penalty_share.item() == 0
+    assert FourierPenalty(model, lam=0.0).measure().high_frequency_share.item() == 0
 
 
 def test_half_precision_factors_get_gradients_in_their_own_dtype() -> None:
@@ -90,7 +130,13 @@ def test_half_precision_factors_get_gradients_in_their_own_dtype() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "part"), [({"lam": -1}, "-1"), ({"lam": 1, "tau": 2}, "2"), ({"lam": 1, "view": "rows"}, "rows")]
+    ("options", "part"),
+    [
+        ({"lam": -1}, "-1"),
+        ({"lam": 1, "tau": 2}, "2"),
+        ({"lam": 1, "view": "columns"}, "columns"),
+        ({"lam": 1, "view": "delta", "flatten": "column"}, "flattens nothing"),
+    ],
 )
 def test_bad_options_are_refused_with_the_value(options: dict[str, float], part: str) -> None:
     with pytest.raises(ValueError, match=part):

@@ -53,5 +53,5 @@ class FourierTrainer(SFTTrainer):  # type: ignore[misc]
                 )
             measure = self.fourier.measure()
             logs["penalty"] = self.fourier.lam * measure.value.item()
-            logs["high_frequency_share"] = measure.penalty_share.item()
+            logs["high_frequency_share"] = measure.high_frequency_share.item()
         super().log(logs, start_time)
