@@ -67,6 +67,7 @@ def entry_script(language: Language, toolchain: Toolchain, source: str, cpu_limi
         f"ulimit -u {PROCESSES} 2>/dev/null || ulimit -p {PROCESSES}",  # bash and busybox say -u, dash says -p
         f"ulimit -c 0; ulimit -f {SCRATCH_BYTES >> 9}; ulimit -{language.memory_limit} {kib}",
         f"ulimit -t {cpu_limit_s}",
+        *(f"export {name}={shlex.quote(value)}" for name, value in language.environment.items()),
         "echo ready >&0; read -r go || exit 1",
     ]
     if language.compile:

@@ -83,6 +83,7 @@ def _file_safe(name: str) -> str:
 
 LANGUAGE = Language(
     code="java",
+    name="Java",
     extension="java",
     probe=probe,
     install="apt-get install default-jdk-headless libjavatuples-java",

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flexlora.errors import UsageError
@@ -47,17 +47,20 @@ class Language:
 
     code: str
     """MultiPL-E's code (and `py`)."""
+    name: str
     extension: str
     probe: Callable[[], Toolchain]
     """Finds the toolchain; raises ToolchainMissing."""
     install: str
     """The command that installs the toolchain on Debian."""
-    stem: Callable[[str], str]
+    stem: Callable[[str], str] = lambda _: "program"
     """Source -> name of the source file without its extension."""
     compile: Callable[[Toolchain, str], list[str]] | None = None
     """(toolchain, source) -> compile command, run in the scratch folder; None: there is nothing to compile."""
     run: Callable[[Toolchain, str], list[str]]
     """(toolchain, source) -> command that runs the program, in the scratch folder."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that compiling and running need beyond those that every program has."""
     compile_timeout_s: float = 15.0
     run_timeout_s: float = 15.0
     memory_bytes: int
@@ -66,9 +69,13 @@ class Language:
     """Found in the standard error of a failed program that ran out of memory."""
     judge: Callable[[Outcome], Status]
     """Outcome of a program that ran to its own end -> status. Failed compiles and limits are judged before."""
+    judge_compat: Callable[[Outcome], Status] | None = None
+    """The rule of the harness that published figures come from, where it is laxer than `judge`."""
     known_good: str
     known_bad: str
     """Compiles, runs, and must not pass."""
+    verified: bool = True
+    """False: the commands follow the public harness but were never run by us, for want of the toolchain."""
 
     def file_name(self, source: str) -> str:
         return f"{self.stem(source)}.{self.extension}"

@@ -42,10 +42,10 @@ def judge(outcome: Outcome) -> Status:
 
 LANGUAGE = Language(
     code="py",
+    name="Python",
     extension="py",
     probe=probe,
     install="apt-get install python3",
-    stem=lambda _: "program",
     # -I keeps the scratch folder off the module path, so that no file a program writes shadows a module.
     run=lambda toolchain, _: [toolchain.tools["python3"], "-I", "program.py"],
     memory_bytes=1 << 30,
