@@ -3,8 +3,19 @@
 Usable alone: imports nothing beyond the standard library and the package's own errors and files.
 """
 
-from flexlora.execution.pool import execute, run_program
+from flexlora.execution.pool import execute, execute_async, run_program, run_program_async
 from flexlora.execution.requirements import require
+from flexlora.execution.runner import Mode
 from flexlora.execution.verdict import Program, Status, Verdict
 
-__all__ = ["Program", "Status", "Verdict", "execute", "require", "run_program"]
+__all__ = [
+    "Mode",
+    "Program",
+    "Status",
+    "Verdict",
+    "execute",
+    "execute_async",
+    "require",
+    "run_program",
+    "run_program_async",
+]

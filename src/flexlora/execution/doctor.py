@@ -6,10 +6,9 @@ from typing import Any
 
 from flexlora.errors import UsageError
 from flexlora.execution import sandbox
-from flexlora.execution.judge import judge_program
 from flexlora.execution.languages import LANGUAGES, Language, ToolchainMissing, toolchain
-from flexlora.execution.running import OUTPUT_BYTES
-from flexlora.execution.verdict import Program, Verdict
+from flexlora.execution.requirements import check_program
+from flexlora.execution.worker import OUTPUT_BYTES
 
 Row = dict[str, Any]
 
@@ -41,7 +40,7 @@ def _check_language(language: Language, sandbox_works: bool) -> Row:
     compiling = f"compile {language.compile_timeout_s:g} s, " if language.compile else ""
     row["limits"] = f"{compiling}run {language.run_timeout_s:g} s, {_mib(language.memory_bytes)} memory"
     if row["found"] and sandbox_works:
-        good, bad = (_run(language, source) for source in (language.known_good, language.known_bad))
+        good, bad = (check_program(language.code, source) for source in (language.known_good, language.known_bad))
         row["good"], row["bad"] = str(good.status), str(bad.status)
         row["ok"] = good.passed and not bad.passed
         if not row["ok"]:
@@ -49,10 +48,6 @@ def _check_language(language: Language, sandbox_works: bool) -> Row:
     else:
         row["ok"] = False
     return row
-
-
-def _run(language: Language, source: str) -> Verdict:
-    return judge_program(Program("doctor", 0, language.code, source), patience=4)[0]
 
 
 def _row(name: str, found: bool, version: str | None, install: str | None) -> Row:

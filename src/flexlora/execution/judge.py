@@ -1,38 +1,24 @@
-"""From a program to its verdict: run it once, then apply the rules that all languages share."""
+"""From how a program ended to its verdict: the rules that all languages share, and then the language's own."""
 
 from __future__ import annotations
 
-from flexlora.execution.languages import Language, get_language, toolchain
+from flexlora.execution.languages import Language, get_language
 from flexlora.execution.outcome import End, Outcome, Phase
-from flexlora.execution.running import StopSignal
-from flexlora.execution.supervisor import supervise
 from flexlora.execution.verdict import Program, Status, Verdict
 
 RECORDED_BYTES = 16 << 10
 """Of each stream in a verdict: its first and its last half of this."""
-DOUBTED = (Status.OUT_OF_MEMORY, Status.OUTPUT_LIMIT, Status.INFRASTRUCTURE_ERROR)
+DOUBTED = frozenset({Status.TIMEOUT, Status.OUT_OF_MEMORY, Status.OUTPUT_LIMIT, Status.INFRASTRUCTURE_ERROR})
 
 
-def judge_program(program: Program, *, patience: float = 1, stop: StopSignal | None = None) -> tuple[Verdict, bool]:
-    """Run a program once: its verdict, and whether the machine may be to blame for it.
+def judge(program: Program, outcome: Outcome, *, compat: bool = False) -> Verdict:
+    """The verdict on a program that ended so.
 
     Args:
-        patience: what the time limits are multiplied by.
-
-    Raises:
-        Stopped: `stop` was set.
+        compat: judge as the harness of the published figures does, where it is laxer (`Language.judge_compat`).
     """
-    language = get_language(program.language)
-    outcome = supervise(
-        language,
-        toolchain(program.language),
-        program.source,
-        compile_timeout_s=patience * language.compile_timeout_s,
-        run_timeout_s=patience * (program.timeout_s or language.run_timeout_s),
-        stop=stop,
-    )
-    status = status_of(language, outcome)
-    verdict = Verdict(
+    status = status_of(get_language(program.language), outcome, compat=compat)
+    return Verdict(
         task_id=program.task_id,
         sample=program.sample,
         language=program.language,
@@ -46,10 +32,14 @@ def judge_program(program: Program, *, patience: float = 1, stop: StopSignal | N
         cached=False,
         program_sha256=program.sha256,
     )
-    return verdict, outcome.starved or status in DOUBTED
 
 
-def status_of(language: Language, outcome: Outcome) -> Status:
+def doubtful(verdict: Verdict, outcome: Outcome) -> bool:
+    """Whether the machine, or a warm compiler, may be to blame: run it again, alone and cold, before it is recorded."""
+    return verdict.status in DOUBTED or outcome.end is not End.EXIT
+
+
+def status_of(language: Language, outcome: Outcome, *, compat: bool = False) -> Status:
     """Limits and failed compiles first, as they are the same everywhere; a finished run is the language's to judge."""
     if outcome.end is End.BROKEN:
         return Status.INFRASTRUCTURE_ERROR
@@ -61,6 +51,8 @@ def status_of(language: Language, outcome: Outcome) -> Status:
         return Status.OUT_OF_MEMORY
     if outcome.phase is Phase.COMPILE:
         return Status.SYNTAX_ERROR
+    if compat and language.judge_compat is not None:
+        return language.judge_compat(outcome)
     return language.judge(outcome)
 
 

@@ -39,7 +39,5 @@ class Outcome:
     compiler_stderr: str = ""
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    starved: bool = False
-    """TIMEOUT only: the phase had too little CPU time for its limit; it slept or the machine was loaded."""
     oom_killed: bool = False
     """EXIT only: ended by SIGKILL while the kernel's out-of-memory killer was at work."""

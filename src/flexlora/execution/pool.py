@@ -1,40 +1,82 @@
 """Many programs at a time, one worker per core, with verdicts that do not depend on how loaded the machine is.
 
-A verdict that the machine may have caused (a timeout with little CPU time, memory run out, output beyond its limit,
-a sandbox that failed) is not believed at once: the program is run again, alone in its pool and with twice the time,
-and that second verdict counts.
+One queue holds programs of all tasks, samples and languages. Equal programs run once: a verdict that is known, here or
+from an earlier run on this machine, is given again (`Verdict.cached`).
+
+A verdict that the machine may have caused (a timeout, memory run out, output beyond its limit, a sandbox that failed)
+is not believed at once: the program is run again, alone in its pool and cold, and that second verdict counts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
-from flexlora.execution.judge import judge_program
+from flexlora.execution.cache import VerdictCache, as_cached, default_folder, key_of
+from flexlora.execution.judge import doubtful, judge
 from flexlora.execution.requirements import require
-from flexlora.execution.running import Stopped, StopSignal
+from flexlora.execution.runner import Mode, Runner
 from flexlora.execution.verdict import Program, Verdict
+from flexlora.execution.worker import Stopped
+
+AHEAD = 2
+"""Programs read ahead, for each worker."""
+WAITING = 1000
+"""Programs that wait for an equal one to end, at most; of these no source is kept."""
 
 
-def run_program(language: str, source: str, *, timeout_s: float | None = None) -> Verdict:
-    """Run one program in the sandbox.
+def run_program(
+    language: str,
+    source: str,
+    *,
+    timeout_s: float | None = None,
+    mode: Mode | str = Mode.WARM,
+    compat: bool = False,
+) -> Verdict:
+    """Run one program in the sandbox, whatever the cache may know of it.
 
     Args:
-        timeout_s: wall time limit of the run; None for the language's own.
+        timeout_s: time limit of the run in seconds; None for the language's own.
+        mode: how it is started; see `Mode`.
+        compat: judge as the harness of the published figures does, where that is laxer.
 
     Raises:
         UsageError: unknown language, missing toolchain or no working sandbox.
     """
     program = Program("program", 0, language, source, timeout_s)
-    require({language})
-    verdict, doubtful = judge_program(program)
-    return judge_program(program, patience=2)[0] if doubtful else verdict
+    (verdict,) = execute([program], workers=1, mode=mode, cache=False, compat=compat)
+    return verdict
 
 
-def execute(programs: Iterable[Program], *, workers: int | None = None) -> Generator[Verdict, None, None]:
+async def run_program_async(
+    language: str,
+    source: str,
+    *,
+    timeout_s: float | None = None,
+    mode: Mode | str = Mode.WARM,
+    compat: bool = False,
+) -> Verdict:
+    """`run_program` for asyncio; cancelling it ends the program."""
+    program = Program("program", 0, language, source, timeout_s)
+    verdicts = execute_async([program], workers=1, mode=mode, cache=False, compat=compat)
+    async for verdict in verdicts:
+        return verdict
+    raise AssertionError("a program without a verdict")
+
+
+def execute(
+    programs: Iterable[Program],
+    *,
+    workers: int | None = None,
+    mode: Mode | str = Mode.WARM,
+    cache: bool = True,
+    compat: bool = False,
+) -> Generator[Verdict, None, None]:
     """Run programs in the sandbox; verdicts come as they are reached, in any order.
 
     `programs` is read a few ahead of the workers, so it may be endless. Closing the generator (or Ctrl-C) kills what
@@ -42,49 +84,121 @@ def execute(programs: Iterable[Program], *, workers: int | None = None) -> Gener
 
     Args:
         workers: programs at a time; None for one per core.
+        mode: how programs are started; see `Mode`.
+        cache: use and fill the cache on disk. Equal programs of one call run once in any case.
+        compat: judge as the harness of the published figures does, where that is laxer.
 
     Raises:
-        UsageError: unknown language, missing toolchain or no working sandbox.
+        UsageError: unknown language or mode, missing toolchain or no working sandbox.
+        FlexError: the cache cannot be used.
     """
     workers = workers or len(os.sched_getaffinity(0))
-    pool = _Pool(workers)
-    checked: set[str] = set()
-    waiting = 0
-    try:
+    with (
+        VerdictCache(default_folder() if cache else None) as known,
+        closing(_Pool(workers, Mode(mode), compat)) as pool,
+    ):
+        yield from _Execution(pool, known, workers, compat).verdicts(programs)
+
+
+async def execute_async(
+    programs: Iterable[Program],
+    *,
+    workers: int | None = None,
+    mode: Mode | str = Mode.WARM,
+    cache: bool = True,
+    compat: bool = False,
+) -> AsyncGenerator[Verdict, None]:
+    """`execute` for asyncio: the event loop is free while programs run. Closing or cancelling it kills what runs."""
+    workers = workers or len(os.sched_getaffinity(0))
+    loop = asyncio.get_running_loop()
+    with VerdictCache(default_folder() if cache else None) as known:
+        pool = _Pool(workers, Mode(mode), compat)
+        verdicts = _Execution(pool, known, workers, compat).verdicts(programs)
+        try:
+            while True:
+                verdict = await loop.run_in_executor(None, next, verdicts, None)
+                if verdict is None:
+                    return
+                yield verdict
+        finally:
+            await asyncio.shield(loop.run_in_executor(None, pool.close))
+            with suppress(Stopped, ValueError):  # ValueError: the other thread is still on its way out of it
+                verdicts.close()
+
+
+@dataclass(slots=True)
+class _Leader:
+    """A program that runs, and the later ones that are equal to it."""
+
+    program: Program
+    followers: list[Program]
+
+
+class _Execution:
+    """One call of `execute`: which programs need to run, and who gets which verdict."""
+
+    def __init__(self, pool: _Pool, known: VerdictCache, workers: int, compat: bool) -> None:
+        self._pool, self._known, self._workers, self._compat = pool, known, workers, compat
+        self._running: dict[str, _Leader] = {}
+        self._waiting = 0
+
+    def verdicts(self, programs: Iterable[Program]) -> Iterator[Verdict]:
+        checked: set[str] = set()
         for program in programs:
             if program.language not in checked:
                 require({program.language})
                 checked.add(program.language)
-            pool.submit(program)
-            waiting += 1
-            while verdict := pool.next(wait=waiting >= 2 * workers):
+            key = key_of(program, compat=self._compat)
+            if leader := self._running.get(key):
+                leader.followers.append(replace(program, source=""))
+                self._waiting += 1
+            elif verdict := self._known.get(key, program):
                 yield verdict
-                waiting -= 1
-        while waiting and (verdict := pool.next(wait=True)):
-            yield verdict
-            waiting -= 1
-    finally:
-        pool.close()
+            else:
+                self._running[key] = _Leader(program, [])
+                self._pool.submit(key, program)
+            while done := self._pool.next(wait=self._is_full()):
+                yield from self._deliver(*done)
+        while self._running and (done := self._pool.next(wait=True)):
+            yield from self._deliver(*done)
+
+    def _is_full(self) -> bool:
+        return len(self._running) >= AHEAD * self._workers or self._waiting >= WAITING
+
+    def _deliver(self, key: str, verdict: Verdict) -> Iterator[Verdict]:
+        leader = self._running.pop(key)
+        self._waiting -= len(leader.followers)
+        self._known.put(key, verdict)
+        yield verdict
+        for follower in leader.followers:
+            yield as_cached(verdict, follower)
 
 
 class _Pool:
     """Worker threads, each of which runs one program at a time from start to end."""
 
-    def __init__(self, workers: int) -> None:
-        self._stop = StopSignal()
+    def __init__(self, workers: int, mode: Mode, compat: bool) -> None:
+        self._mode, self._compat = mode, compat
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._runners: set[Runner] = set()
         self._turns = _Turns()
-        self._programs: SimpleQueue[Program | None] = SimpleQueue()
-        self._done: SimpleQueue[Verdict | BaseException] = SimpleQueue()
+        self._programs: SimpleQueue[tuple[str, Program] | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[str, Verdict] | BaseException] = SimpleQueue()
         # Daemons, so that a generator which nobody closed does not keep the interpreter from ending.
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, program: Program) -> None:
-        self._programs.put(program)
+    def submit(self, key: str, program: Program) -> None:
+        self._programs.put((key, program))
 
-    def next(self, *, wait: bool) -> Verdict | None:
-        """The next verdict; None where there is none yet and we do not wait."""
+    def next(self, *, wait: bool) -> tuple[str, Verdict] | None:
+        """The next verdict with its key; None where there is none yet and we do not wait.
+
+        Raises:
+            Stopped: the pool was closed.
+        """
         try:
             result = self._done.get(block=wait)
         except Empty:
@@ -94,31 +208,52 @@ class _Pool:
         return result
 
     def close(self) -> None:
-        """Call off what runs; returns when nothing is left."""
-        self._stop.set()
+        """Call off what runs, from any thread; returns when nothing is left."""
+        with self._lock:
+            self._stopped = True
+            runners = set(self._runners)
         self._turns.stop()
+        for runner in runners:
+            runner.stop()
         for _ in self._threads:
             self._programs.put(None)
         for thread in self._threads:
             thread.join()
-        self._stop.close()
+        self._done.put(Stopped())  # for who still waits for a verdict
 
     def _work(self) -> None:
         try:
-            while (program := self._programs.get()) is not None:
-                self._done.put(self._judge(program))
+            with self._runner(self._mode) as runner:
+                while (job := self._programs.get()) is not None:
+                    key, program = job
+                    self._done.put((key, self._judge(runner, program)))
         except Stopped:
             pass
         except BaseException as error:
             self._done.put(error)
 
-    def _judge(self, program: Program) -> Verdict:
+    def _judge(self, runner: Runner, program: Program) -> Verdict:
         with self._turns.together():
-            verdict, doubtful = judge_program(program, stop=self._stop)
-        if doubtful:
-            with self._turns.alone():
-                verdict, _ = judge_program(program, patience=2, stop=self._stop)
-        return verdict
+            outcome = runner.run(program)
+        verdict = judge(program, outcome, compat=self._compat)
+        if not doubtful(verdict, outcome):
+            return verdict
+        with self._turns.alone(), self._runner(Mode.COLD) as cold:
+            return judge(program, cold.run(program), compat=self._compat)
+
+    @contextmanager
+    def _runner(self, mode: Mode) -> Iterator[Runner]:
+        runner = Runner(mode)
+        with self._lock:
+            self._runners.add(runner)
+            if self._stopped:
+                runner.stop()
+        try:
+            yield runner
+        finally:
+            with self._lock:
+                self._runners.discard(runner)
+            runner.close()
 
 
 class _Turns:

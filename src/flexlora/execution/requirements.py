@@ -7,9 +7,10 @@ from functools import cache
 
 from flexlora.errors import UsageError
 from flexlora.execution import sandbox
-from flexlora.execution.judge import judge_program
+from flexlora.execution.judge import judge
 from flexlora.execution.languages import ToolchainMissing, get_language, toolchain
-from flexlora.execution.verdict import Program
+from flexlora.execution.runner import Mode, Runner
+from flexlora.execution.verdict import Program, Verdict
 
 
 def require(languages: Collection[str]) -> None:
@@ -40,10 +41,16 @@ def require(languages: Collection[str]) -> None:
 def _run_known_good(code: str) -> None:
     """Once in a process: a tool that is there may still not work in the sandbox, and no model is to blame for that."""
     language = get_language(code)
-    verdict, _ = judge_program(Program("known-good", 0, code, language.known_good), patience=4)
+    verdict = check_program(code, language.known_good)
     if not verdict.passed:
         said = (verdict.stderr.strip() or verdict.stdout.strip())[-500:]
         raise UsageError(
             f"{code}: {toolchain(code).version} does not work in the sandbox, which shows only /usr of this system: a "
             f"correct program ended in {verdict.status} ({said}). Install it there: `{language.install}`."
         )
+
+
+def check_program(code: str, source: str) -> Verdict:
+    """The verdict on a program of ours, run cold."""
+    program = Program("check", 0, code, source)
+    return judge(program, Runner(Mode.COLD).run(program))

@@ -18,19 +18,20 @@ Not covered:
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from flexlora.errors import UsageError
-from flexlora.execution.languages.language import TOOL_PATH, Language, Toolchain
+from flexlora.execution.languages.language import TOOL_PATH
 
 PROCESSES = 128
 """Processes and threads at one time; a JVM alone needs about 20."""
 SCRATCH_BYTES = 256 << 20
 """Also the largest file."""
+SCRATCH_FILES = 1 << 16
 AFTERMATH_S = 2
 """How long a sandbox may go on after this process was killed."""
 NOBODY = "65534"
@@ -45,6 +46,9 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
 }
+SUPERVISOR_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
+"""Within the sandbox's own user namespace only; a program has none."""
+NOTHING: Mapping[str, str] = {}
 DEVICES = ("null", "zero", "full", "random", "urandom")
 REMEDY = (
     "Install it with `apt-get install bubblewrap` (0.8 or newer). Where unprivileged user namespaces are switched off, "
@@ -55,65 +59,45 @@ REMEDY = (
 )
 
 
-def entry_script(language: Language, toolchain: Toolchain, source: str, cpu_limit_s: int) -> str:
-    """What the shell in the sandbox does: set limits, compile, become the program.
-
-    Standard input is a socket to the supervisor. The shell says where it is and waits for leave to go on, so that
-    the supervisor's clocks start exactly and it knows which output is the compiler's. Neither the compiler nor the
-    program ever holds that socket: theirs is /dev/null.
-    """
-    kib = language.memory_bytes >> 10
-    lines = [
-        f"ulimit -u {PROCESSES} 2>/dev/null || ulimit -p {PROCESSES}",  # bash and busybox say -u, dash says -p
-        f"ulimit -c 0; ulimit -f {SCRATCH_BYTES >> 9}; ulimit -{language.memory_limit} {kib}",
-        f"ulimit -t {cpu_limit_s}",
-        *(f"export {name}={shlex.quote(value)}" for name, value in language.environment.items()),
-        "echo ready >&0; read -r go || exit 1",
-    ]
-    if language.compile:
-        command = shlex.join(language.compile(toolchain, source))
-        lines.append(f'{command} </dev/null; echo "compiled $?" >&0; read -r go || exit 1')
-    lines.append(f"exec {shlex.join(language.run(toolchain, source))} </dev/null")
-    return "\n".join(lines)
-
-
 def sandbox_command(
-    script: str,
+    argv: Sequence[str],
     *,
-    binds: tuple[str, ...] = (),
+    binds: Mapping[str, str] = NOTHING,
+    writable: str | None = None,
     info_fd: int | None = None,
     file: tuple[int, str] | None = None,
+    starts_programs: bool = False,
 ) -> list[str]:
-    """The command line that runs `script` in a fresh sandbox.
+    """The command line that runs `argv` in a fresh sandbox.
 
     Args:
-        binds: folders outside /usr to show read-only.
+        binds: path in the sandbox -> path of the host: what to show beyond /usr, read-only.
+        writable: the one path of `binds` that may be written. Never for untrusted code.
         info_fd: where bubblewrap writes the host PID of the sandbox's init.
         file: (descriptor to copy from, name in the scratch folder).
+        starts_programs: keep what the supervisor needs to start programs in namespaces of their own. Without it there
+            are no capabilities and no user namespaces.
     """
+    keep = [word for name in SUPERVISOR_CAPABILITIES for word in ("--cap-add", name)]
     return [
         *launcher(),
-        *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
-        *("--cap-drop", "ALL", "--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--clearenv"),
+        *("--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"),
+        *("--cap-drop", "ALL", *(keep if starts_programs else ("--disable-userns",))),
+        *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--clearenv"),
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
         *_system_folders(),
-        *(word for folder in binds for word in ("--ro-bind", folder, folder)),
-        *("--proc", "/proc", *_devices()),
         *(
-            "--symlink",
-            "scratch",
-            "/tmp",
-            "--perms",
-            "0700",
-            "--size",
-            str(SCRATCH_BYTES),
-            "--tmpfs",
-            "/scratch",
+            word
+            for inside, outside in binds.items()
+            for word in ("--bind" if inside == writable else "--ro-bind", outside, inside)
         ),
+        *("--proc", "/proc", *_devices()),
+        *("--symlink", "scratch", "/tmp"),
+        *("--perms", "0700", "--size", str(SCRATCH_BYTES), "--tmpfs", "/scratch"),
         *(("--perms", "0600", "--file", str(file[0]), f"/scratch/{file[1]}") if file else ()),
         *("--remount-ro", "/", "--chdir", "/scratch"),
         *(("--info-fd", str(info_fd)) if info_fd is not None else ()),
-        *("--", "/bin/sh", "-c", script),
+        *("--", *argv),
     ]
 
 
@@ -155,7 +139,7 @@ def probe() -> str:
     bwrap = launcher()[-1]
     version = subprocess.run([bwrap, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     done = subprocess.run(
-        sandbox_command("exit 0"), capture_output=True, text=True, errors="replace", check=False, cwd="/"
+        sandbox_command(["/bin/true"]), capture_output=True, text=True, errors="replace", check=False, cwd="/"
     )
     if done.returncode != 0:
         raise UsageError(f"The sandbox does not start ({version}): {done.stderr.strip()}. {REMEDY}")

@@ -41,6 +41,34 @@ class Toolchain:
     """Folders outside /usr that the tools need, bound read-only at their own path."""
 
 
+Command = Callable[[Toolchain, str], list[str]]
+"""(toolchain, source) -> command line, run in the scratch folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """How a language is made fast: what is built once for all programs, and commands that use it.
+
+    It must never change a verdict; whatever it cannot do exactly it leaves to the plain commands.
+    """
+
+    sources: tuple[str, ...] = ()
+    """Files of this folder that the build needs."""
+    build: Callable[[Toolchain], list[list[str]]] | None = None
+    """Commands that fill the folder `warm_folder(code)`, where the sources are; run once, in a sandbox."""
+    compiler: Callable[[Toolchain], list[str]] | None = None
+    """A compiler that stays, in a sandbox of its own; see `compilers` for what it is asked and answers."""
+    compile: Callable[[Toolchain, str], list[str] | None] | None = None
+    """In place of the plain command; its None: use the plain one for this program."""
+    run: Callable[[Toolchain, str], list[str] | None] | None = None
+    """In place of the plain command; its None: Python, in a fork of an interpreter that runs already."""
+
+
+def warm_folder(code: str) -> str:
+    """Where in the sandbox lies what was built for a language."""
+    return f"/warm/{code}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
     """One language: how its programs are named, compiled, run and judged."""
@@ -55,10 +83,10 @@ class Language:
     """The command that installs the toolchain on Debian."""
     stem: Callable[[str], str] = lambda _: "program"
     """Source -> name of the source file without its extension."""
-    compile: Callable[[Toolchain, str], list[str]] | None = None
-    """(toolchain, source) -> compile command, run in the scratch folder; None: there is nothing to compile."""
-    run: Callable[[Toolchain, str], list[str]]
-    """(toolchain, source) -> command that runs the program, in the scratch folder."""
+    compile: Command | None = None
+    """None: there is nothing to compile."""
+    run: Command
+    warm: Warm | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that compiling and running need beyond those that every program has."""
     compile_timeout_s: float = 15.0
