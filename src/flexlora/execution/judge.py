@@ -13,11 +13,14 @@ RECORDED_BYTES = 16 << 10
 DOUBTED = (Status.OUT_OF_MEMORY, Status.OUTPUT_LIMIT, Status.INFRASTRUCTURE_ERROR)
 
 
-def judge_program(program: Program, *, patience: float = 1, stop: StopSignal | None = None) -> tuple[Verdict, bool]:
+def judge_program(
+    program: Program, *, patience: float = 1, compat: bool = False, stop: StopSignal | None = None
+) -> tuple[Verdict, bool]:
     """Run a program once: its verdict, and whether the machine may be to blame for it.
 
     Args:
         patience: what the time limits are multiplied by.
+        compat: see `status_of`.
 
     Raises:
         Stopped: `stop` was set.
@@ -31,7 +34,7 @@ def judge_program(program: Program, *, patience: float = 1, stop: StopSignal | N
         run_timeout_s=patience * (program.timeout_s or language.run_timeout_s),
         stop=stop,
     )
-    status = status_of(language, outcome)
+    status = status_of(language, outcome, compat=compat)
     verdict = Verdict(
         task_id=program.task_id,
         sample=program.sample,
@@ -49,8 +52,12 @@ def judge_program(program: Program, *, patience: float = 1, stop: StopSignal | N
     return verdict, outcome.starved or status in DOUBTED
 
 
-def status_of(language: Language, outcome: Outcome) -> Status:
-    """Limits and failed compiles first, as they are the same everywhere; a finished run is the language's to judge."""
+def status_of(language: Language, outcome: Outcome, *, compat: bool = False) -> Status:
+    """Limits and failed compiles first, as they are the same everywhere; a finished run is the language's to judge.
+
+    Args:
+        compat: where a published harness is laxer than the language's own rule, judge as it does.
+    """
     if outcome.end is End.BROKEN:
         return Status.INFRASTRUCTURE_ERROR
     if outcome.end is End.OUTPUT_LIMIT:
@@ -61,7 +68,8 @@ def status_of(language: Language, outcome: Outcome) -> Status:
         return Status.OUT_OF_MEMORY
     if outcome.phase is Phase.COMPILE:
         return Status.SYNTAX_ERROR
-    return language.judge(outcome)
+    judge = (language.judge_compat if compat else None) or language.judge
+    return judge(outcome)
 
 
 def shorten(text: str) -> str:

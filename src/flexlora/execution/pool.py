@@ -19,22 +19,25 @@ from flexlora.execution.running import Stopped, StopSignal
 from flexlora.execution.verdict import Program, Verdict
 
 
-def run_program(language: str, source: str, *, timeout_s: float | None = None) -> Verdict:
+def run_program(language: str, source: str, *, timeout_s: float | None = None, compat: bool = False) -> Verdict:
     """Run one program in the sandbox.
 
     Args:
         timeout_s: wall time limit of the run; None for the language's own.
+        compat: where a published harness is laxer than the language's own rule, judge as it does.
 
     Raises:
         UsageError: unknown language, missing toolchain or no working sandbox.
     """
     program = Program("program", 0, language, source, timeout_s)
     require({language})
-    verdict, doubtful = judge_program(program)
-    return judge_program(program, patience=2)[0] if doubtful else verdict
+    verdict, doubtful = judge_program(program, compat=compat)
+    return judge_program(program, patience=2, compat=compat)[0] if doubtful else verdict
 
 
-def execute(programs: Iterable[Program], *, workers: int | None = None) -> Generator[Verdict, None, None]:
+def execute(
+    programs: Iterable[Program], *, workers: int | None = None, compat: bool = False
+) -> Generator[Verdict, None, None]:
     """Run programs in the sandbox; verdicts come as they are reached, in any order.
 
     `programs` is read a few ahead of the workers, so it may be endless. Closing the generator (or Ctrl-C) kills what
@@ -42,12 +45,13 @@ def execute(programs: Iterable[Program], *, workers: int | None = None) -> Gener
 
     Args:
         workers: programs at a time; None for one per core.
+        compat: where a published harness is laxer than the language's own rule, judge as it does.
 
     Raises:
         UsageError: unknown language, missing toolchain or no working sandbox.
     """
     workers = workers or len(os.sched_getaffinity(0))
-    pool = _Pool(workers)
+    pool = _Pool(workers, compat)
     checked: set[str] = set()
     waiting = 0
     try:
@@ -70,7 +74,8 @@ def execute(programs: Iterable[Program], *, workers: int | None = None) -> Gener
 class _Pool:
     """Worker threads, each of which runs one program at a time from start to end."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, compat: bool) -> None:
+        self._compat = compat
         self._stop = StopSignal()
         self._turns = _Turns()
         self._programs: SimpleQueue[Program | None] = SimpleQueue()
@@ -114,10 +119,10 @@ class _Pool:
 
     def _judge(self, program: Program) -> Verdict:
         with self._turns.together():
-            verdict, doubtful = judge_program(program, stop=self._stop)
+            verdict, doubtful = judge_program(program, compat=self._compat, stop=self._stop)
         if doubtful:
             with self._turns.alone():
-                verdict, _ = judge_program(program, patience=2, stop=self._stop)
+                verdict, _ = judge_program(program, patience=2, compat=self._compat, stop=self._stop)
         return verdict
 
 

@@ -87,7 +87,7 @@ def sandbox_command(
     """The command line that runs `script` in a fresh sandbox.
 
     Args:
-        binds: folders outside /usr to show read-only.
+        binds: files and folders outside /usr to show read-only.
         info_fd: where bubblewrap writes the host PID of the sandbox's init.
         file: (descriptor to copy from, name in the scratch folder).
     """
