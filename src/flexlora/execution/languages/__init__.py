@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import cache
+from importlib import import_module
 
 from flexlora.errors import UsageError
-from flexlora.execution.languages import java, py
 from flexlora.execution.languages.language import Language, Toolchain, ToolchainMissing
 
 __all__ = ["LANGUAGES", "Language", "Toolchain", "ToolchainMissing", "get_language", "toolchain"]
 
-LANGUAGES: dict[str, Language] = {module.LANGUAGE.code: module.LANGUAGE for module in (py, java)}
+
+def _collect() -> dict[str, Language]:
+    """`LANGUAGE` of every file beside this one, by its code, in the order of the file names."""
+    files = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "language")
+    languages: list[Language] = [import_module(f"{__name__}.{file}").LANGUAGE for file in files]
+    return {language.code: language for language in languages}
+
+
+LANGUAGES = _collect()
 
 
 def get_language(code: str) -> Language:

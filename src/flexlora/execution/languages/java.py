@@ -31,6 +31,11 @@ JVM = [
     "-XX:+DisplayVMOutputToStderr",
     "-XX:+ErrorFileToStderr",
 ]
+MEMORY_ERROR = re.compile(
+    r'^(Exception in thread ".*" |Caused by: )?java\.lang\.OutOfMemoryError'
+    "|insufficient memory for the Java Runtime Environment|Could not reserve enough space for",
+    re.MULTILINE,
+)
 
 NOT_CODE = re.compile(
     r'//[^\n]*|/\*.*?(?:\*/|\Z)|"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL
@@ -100,11 +105,7 @@ LANGUAGE = Language(
     ],
     memory_bytes=2 << 30,  # the heap, and as much again for the JVM's own needs
     memory_limit=MemoryLimit.DATA,
-    memory_error=re.compile(
-        r'^(Exception in thread ".*" |Caused by: )?java\.lang\.OutOfMemoryError'
-        "|insufficient memory for the Java Runtime Environment|Could not reserve enough space for",
-        re.MULTILINE,
-    ),
+    memory_error=MEMORY_ERROR,
     judge=by_exit_code,
     known_good="""\
 import org.javatuples.*;

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from flexlora.errors import UsageError
 from flexlora.execution.outcome import Outcome
@@ -15,6 +17,11 @@ from flexlora.execution.verdict import Status
 
 TOOL_PATH = "/usr/local/bin:/usr/bin:/bin"
 """PATH inside the sandbox; tools outside of it cannot be seen there."""
+
+
+MOLD = ("-fuse-ld=mold", "-Wl,--no-fork,--thread-count=1")
+"""What makes a C compiler link with mold, on one core and without leaving a process behind."""
+VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
 class ToolchainMissing(UsageError):
@@ -38,7 +45,7 @@ class Toolchain:
     tools: Mapping[str, str]
     """Tool name -> absolute path, valid inside the sandbox."""
     binds: tuple[str, ...] = ()
-    """Folders outside /usr that the tools need, bound read-only at their own path."""
+    """Files and folders outside /usr that the tools need, bound read-only at their own path."""
 
 
 Command = Callable[[Toolchain, str], list[str]]
@@ -114,26 +121,59 @@ def by_exit_code(outcome: Outcome) -> Status:
     return Status.OK if outcome.exit_code == 0 else Status.EXCEPTION
 
 
-def find_tool(name: str) -> str:
-    """Absolute path of a tool as the sandbox sees it.
+def syntax_error_if(says: str, stream: Callable[[Outcome], str]) -> Callable[[Outcome], Status]:
+    """The rule of interpreters that compile what they run: a failed program that says so did not compile.
+
+    Args:
+        says: text by which the interpreter tells.
+        stream: where it stands, e.g. `attrgetter("stderr")`.
+    """
+
+    def judge(outcome: Outcome) -> Status:
+        if outcome.exit_code != 0 and says in stream(outcome):
+            return Status.SYNTAX_ERROR
+        return by_exit_code(outcome)
+
+    return judge
+
+
+def by_silence(outcome: Outcome) -> Status:
+    """Exit code 0 and nothing on standard error is OK, anything else an Exception."""
+    return by_exit_code(outcome) if not outcome.stderr else Status.EXCEPTION
+
+
+def find_tool(*names: str) -> str:
+    """Absolute path of a tool, the first of these names that the sandbox sees.
 
     Raises:
-        ToolchainMissing: it is not on the sandbox's PATH.
+        ToolchainMissing: none is on the sandbox's PATH.
     """
-    path = shutil.which(name, path=TOOL_PATH)
-    if path is None:
-        raise ToolchainMissing(f"`{name}` is not in {TOOL_PATH.replace(':', ', ')}")
-    return path
+    for name in names:
+        if path := shutil.which(name, path=TOOL_PATH):
+            return path
+    raise ToolchainMissing(f"`{'` or `'.join(names)}` is not in {TOOL_PATH.replace(':', ', ')}")
+
+
+def fast_linker() -> dict[str, str]:
+    """mold, if it is installed, to add to a toolchain's tools."""
+    path = shutil.which("mold", path=TOOL_PATH)
+    return {"mold": path} if path else {}
 
 
 def tool_version(*command: str) -> str:
-    """First line that a version command prints.
+    """Tool and version, e.g. `javac 17.0.15`, from a command that prints a version in any manner.
 
     Raises:
-        ToolchainMissing: the tool is there but does not run.
+        ToolchainMissing: the tool is there but does not run, or lacks the library that the command loads.
     """
+    name = Path(command[0]).name
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip() or error.stdout.strip())[-300:]
+        raise ToolchainMissing(f"`{shlex.join(command)}` failed ({said})") from error
     except (OSError, subprocess.SubprocessError) as error:
-        raise ToolchainMissing(f"`{' '.join(command)}` failed ({error})") from error
-    return (done.stdout + done.stderr).strip().partition("\n")[0]
+        raise ToolchainMissing(f"`{shlex.join(command)}` failed ({error})") from error
+    said = (done.stdout + done.stderr).strip()
+    found = VERSION.search(said)
+    return f"{name} {found[0] if found else said.partition(chr(10))[0]}"

@@ -1,0 +1,85 @@
+"""Go: `go test`, which compiles, vets and runs; it tells on standard output what became of it.
+
+Everything Go writes goes to the scratch folder, and Go asks no network. Go libraries that Debian packages are found.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flexlora.execution.languages.language import (
+    Language,
+    MemoryLimit,
+    Toolchain,
+    by_exit_code,
+    find_tool,
+    tool_version,
+)
+from flexlora.execution.outcome import Outcome
+from flexlora.execution.verdict import Status
+
+# What a test prints reaches us on go's standard output.
+OUT_OF_MEMORY = re.compile(r"^fatal error: (runtime: )?(out of memory|cannot allocate memory)", re.MULTILINE)
+
+
+def probe() -> Toolchain:
+    go = find_tool("go")
+    return Toolchain(tool_version(go, "version"), {"go": go})
+
+
+def judge(outcome: Outcome) -> Status:
+    if "[build failed]" in outcome.stdout or "[setup failed]" in outcome.stdout:
+        return Status.SYNTAX_ERROR
+    if outcome.exit_code != 0 and OUT_OF_MEMORY.search(outcome.stdout):
+        return Status.OUT_OF_MEMORY
+    return Status.EXCEPTION if "FAIL" in outcome.stdout else by_exit_code(outcome)
+
+
+LANGUAGE = Language(
+    code="go",
+    name="Go",
+    extension="go",
+    probe=probe,
+    install="apt-get install golang-go",
+    stem=lambda _: "program_test",
+    run=lambda toolchain, _: [toolchain.tools["go"], "test", "program_test.go"],
+    environment={
+        "GOCACHE": "/scratch/.cache/go-build",
+        "GOPATH": "/scratch/go:/usr/share/gocode",
+        "GO111MODULE": "off",
+        "GOPROXY": "off",
+        "GOTOOLCHAIN": "local",
+        "GOTELEMETRY": "off",
+        "GOENV": "off",
+        "CGO_ENABLED": "0",
+        "GOMAXPROCS": "1",
+    },
+    run_timeout_s=30.0,
+    memory_bytes=2 << 30,
+    memory_limit=MemoryLimit.DATA,
+    memory_error=OUT_OF_MEMORY,
+    judge=judge,
+    known_good="""\
+package add_test
+
+import (
+    "fmt"
+    "testing"
+)
+
+func TestAdd(t *testing.T) {
+    if fmt.Sprintf("%v", []int{1 + 2}) != "[3]" {
+        t.Errorf("expected 3")
+    }
+}
+""",
+    known_bad="""\
+package add_test
+
+import "testing"
+
+func TestAdd(t *testing.T) {
+    t.Errorf("expected 3")
+}
+""",
+)

@@ -1,0 +1,48 @@
+"""TypeScript: `tsc --target esnext`, of which any diagnostic fails, then `node`; the verdict is the exit code."""
+
+from __future__ import annotations
+
+from flexlora.execution.languages.js import ENVIRONMENT, MEMORY_BYTES, MEMORY_ERROR, NODE
+from flexlora.execution.languages.language import (
+    Language,
+    MemoryLimit,
+    Toolchain,
+    by_exit_code,
+    find_tool,
+    tool_version,
+)
+
+
+def probe() -> Toolchain:
+    tools = {name: find_tool(name) for name in ("tsc", "node")}
+    return Toolchain(tool_version(tools["tsc"], "--version"), tools)
+
+
+LANGUAGE = Language(
+    code="ts",
+    name="TypeScript",
+    extension="ts",
+    probe=probe,
+    install="apt-get install nodejs npm && npm install -g typescript@5.9",
+    compile=lambda toolchain, _: [
+        *(toolchain.tools["node"], *NODE, toolchain.tools["tsc"]),
+        *("--target", "esnext", "program.ts"),
+    ],
+    run=lambda toolchain, _: [toolchain.tools["node"], *NODE, "program.js"],
+    environment=ENVIRONMENT,
+    memory_bytes=MEMORY_BYTES,
+    memory_limit=MemoryLimit.DATA,
+    memory_error=MEMORY_ERROR,
+    judge=by_exit_code,
+    known_good="""\
+declare var require: any;
+const assert = require('node:assert');
+function sorted(numbers: number[]): number[] { return numbers.sort(); }
+assert.deepEqual(sorted([3, 1, 2]), [1, 2, 3]);
+""",
+    known_bad="""\
+declare var require: any;
+const assert = require('node:assert');
+assert.deepEqual([3, 1, 2].sort(), [3, 2, 1]);
+""",
+)
