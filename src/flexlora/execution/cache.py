@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -25,15 +24,6 @@ from flexlora.execution.worker import OUTPUT_BYTES
 
 ENGINE = 1
 """Raised whenever a change of the engine or of a language file can change a verdict."""
-
-
-def default_folder() -> Path:
-    """Where verdicts and what is built for warm starts are kept: FLEXLORA_CACHE, else the user's cache folder."""
-    if named := os.environ.get("FLEXLORA_CACHE"):
-        return Path(named)
-    # Root's home is closed to the unprivileged user that a sandbox of root's runs as.
-    base = Path("/var/cache") if os.geteuid() == 0 else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return base / "flexlora"
 
 
 def key_of(program: Program, *, compat: bool) -> str:

@@ -17,12 +17,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
-from flexlora.execution.cache import VerdictCache, as_cached, default_folder, key_of
+from flexlora.execution.cache import VerdictCache, as_cached, key_of
 from flexlora.execution.judge import doubtful, judge
 from flexlora.execution.requirements import require
 from flexlora.execution.runner import Mode, Runner
+from flexlora.execution.sandboxed import Stopped
 from flexlora.execution.verdict import Program, Verdict
-from flexlora.execution.worker import Stopped
+from flexlora.execution.warm import default_folder
 
 AHEAD = 2
 """Programs read ahead, for each worker."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 import threading
+import time
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from flexlora.execution.compilers import Compiled, Compiler
 from flexlora.execution.languages import Language, Toolchain, get_language, toolchain
 from flexlora.execution.outcome import End, Outcome, Phase
+from flexlora.execution.sandboxed import SandboxBroken, Sandboxed
 from flexlora.execution.verdict import Program
-from flexlora.execution.worker import Job, SandboxBroken, Stopped, Worker
+from flexlora.execution.warm import warm_binds
+from flexlora.execution.worker import Job, Worker
 
 
 class Mode(StrEnum):
@@ -32,7 +36,9 @@ class Runner:
     def __init__(self, mode: Mode) -> None:
         self._mode = mode
         self._worker: Worker | None = None
+        self._compilers: dict[str, Compiler] = {}
         self._lock = threading.Lock()
+        self._sandboxes: set[Sandboxed] = set()
         self._stopped = False
 
     def run(self, program: Program) -> Outcome:
@@ -40,13 +46,16 @@ class Runner:
 
         Raises:
             Stopped: `stop` was called.
+            UsageError: what warm starts need cannot be built.
         """
-        language = get_language(program.language)
+        language, tools = get_language(program.language), toolchain(program.language)
         before = _oom_kills()
         try:
-            outcome = self._run(language, toolchain(program.language), program)
+            outcome = self._run_cold(language, tools, program) if self._is_cold(language) else (
+                self._run_warm(language, tools, program)
+            )  # fmt: skip
         except SandboxBroken as error:
-            self._drop()
+            self._drop_worker()
             return Outcome(phase=Phase.SETUP, end=End.BROKEN, exit_code=None, stdout="", stderr=str(error))
         if outcome.exit_code == 128 + signal.SIGKILL and _oom_kills() > before:
             return dataclasses.replace(outcome, oom_killed=True)
@@ -56,50 +65,129 @@ class Runner:
         """Call off what runs, from any thread, and refuse what comes."""
         with self._lock:
             self._stopped = True
-            if self._worker is not None:
-                self._worker.stop()
+            for sandbox in self._sandboxes:
+                sandbox.stop()
 
     def close(self) -> None:
         """End the sandboxes; returns when nothing is left."""
-        self._drop()
+        self._drop_worker()
+        for code in list(self._compilers):
+            self._end(self._compilers.pop(code).sandbox)
 
-    def _run(self, language: Language, tools: Toolchain, program: Program) -> Outcome:
+    def _is_cold(self, language: Language) -> bool:
+        return self._mode is Mode.COLD or language.warm is None
+
+    def _run_cold(self, language: Language, tools: Toolchain, program: Program) -> Outcome:
+        job = _job(language, program, _files(language, program), _plain_compile(language, tools, program),
+                   language.run(tools, program.source))  # fmt: skip
         try:
-            return self._ready(tools).run(_job(language, tools, program, self._mode))
+            return self._ready(tools, {}).run(job)
         finally:
             if self._mode is Mode.COLD:
-                self._drop()
+                self._drop_worker()
 
-    def _ready(self, tools: Toolchain) -> Worker:
+    def _run_warm(self, language: Language, tools: Toolchain, program: Program) -> Outcome:
+        warm, source = language.warm, program.source
+        assert warm is not None
+        binds = warm_binds(language.code)
+        run: list[str] | None = language.run(tools, source)
+        if warm.run is not None:
+            run = warm.run(tools, source) or (run if self._mode is Mode.FRESH else None)
+        started = time.monotonic()
+        if warm.compiler is not None and (compiled := self._compile(language, tools, program, binds)):
+            return self._run_compiled(language, tools, program, binds, run, compiled, time.monotonic() - started)
+        compile_command = (warm.compile and warm.compile(tools, source)) or _plain_compile(language, tools, program)
+        job = _job(language, program, _files(language, program), compile_command, run)
+        return self._ready(tools, binds).run(job)
+
+    def _run_compiled(
+        self,
+        language: Language,
+        tools: Toolchain,
+        program: Program,
+        binds: Mapping[str, str],
+        run: list[str] | None,
+        compiled: Compiled,
+        wall_s: float,
+    ) -> Outcome:
+        said = {"compiler_stdout": "", "compiler_stderr": compiled.words}
+        if compiled.exit_code != 0:
+            outcome = Outcome(
+                phase=Phase.COMPILE, end=End.EXIT, exit_code=compiled.exit_code, stdout="", stderr=compiled.words
+            )
+        else:
+            outcome = self._ready(tools, binds).run(_job(language, program, compiled.files, None, run))
+            outcome = dataclasses.replace(outcome, **said)
+        return dataclasses.replace(outcome, wall_s=outcome.wall_s + wall_s, cpu_s=outcome.cpu_s + compiled.cpu_s)
+
+    def _compile(
+        self, language: Language, tools: Toolchain, program: Program, binds: Mapping[str, str]
+    ) -> Compiled | None:
+        """By the resident compiler; None: the plain command has to do it."""
+        assert language.warm is not None
+        assert language.warm.compiler is not None
+        ((name, source),) = _files(language, program).items()
+        try:
+            if language.code not in self._compilers:
+                shown = {path: path for path in tools.binds} | dict(binds)
+                compiler = Compiler(language.warm.compiler(tools), shown)
+                self._begin(compiler.sandbox)
+                self._compilers[language.code] = compiler
+            return self._compilers[language.code].compile(name, source, language.compile_timeout_s)
+        except SandboxBroken:
+            if language.code in self._compilers:
+                self._end(self._compilers.pop(language.code).sandbox)
+            return None
+
+    def _ready(self, tools: Toolchain, more_binds: Mapping[str, str]) -> Worker:
         """A worker whose sandbox shows what these tools need."""
         python = toolchain("py")
-        binds = {folder: folder for folder in (*python.binds, *tools.binds)}
-        if self._worker is not None and not binds.items() <= self._worker.binds.items():
-            binds |= self._worker.binds
-            self._drop()
+        binds = {path: path for path in (*python.binds, *tools.binds)} | dict(more_binds)
+        if self._worker is not None and not binds.items() <= self._worker.sandbox.binds.items():
+            binds |= self._worker.sandbox.binds
+            self._drop_worker()
         if self._worker is None:
             worker = Worker(python.tools["python3"], binds)
-            with self._lock:
-                self._worker = worker
-                if self._stopped:
-                    worker.stop()
+            self._begin(worker.sandbox)
+            self._worker = worker
         return self._worker
 
-    def _drop(self) -> None:
-        with self._lock:
-            worker, self._worker = self._worker, None
+    def _drop_worker(self) -> None:
+        worker, self._worker = self._worker, None
         if worker is not None:
-            worker.close()
+            self._end(worker.sandbox)
+
+    def _begin(self, sandbox: Sandboxed) -> None:
+        with self._lock:
+            self._sandboxes.add(sandbox)
+            if self._stopped:
+                sandbox.stop()
+
+    def _end(self, sandbox: Sandboxed) -> None:
+        with self._lock:
+            self._sandboxes.discard(sandbox)
+        sandbox.close()
 
 
-def _job(language: Language, tools: Toolchain, program: Program, mode: Mode) -> Job:
-    source = program.source
-    compile_command = language.compile(tools, source) if language.compile else None
-    run_command: list[str] | None = language.run(tools, source)
+def _files(language: Language, program: Program) -> dict[str, bytes]:
+    return {language.file_name(program.source): program.source.encode("utf-8", "surrogatepass")}
+
+
+def _plain_compile(language: Language, tools: Toolchain, program: Program) -> list[str] | None:
+    return language.compile(tools, program.source) if language.compile else None
+
+
+def _job(
+    language: Language,
+    program: Program,
+    files: Mapping[str, bytes],
+    compile_command: list[str] | None,
+    run: list[str] | None,
+) -> Job:
     return Job(
-        files={language.file_name(source): source.encode("utf-8", "surrogatepass")},
+        files=files,
         compile=compile_command,
-        run=run_command,
+        run=run,
         compile_timeout_s=language.compile_timeout_s,
         run_timeout_s=program.timeout_s or language.run_timeout_s,
         memory_bytes=language.memory_bytes,

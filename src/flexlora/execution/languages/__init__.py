@@ -7,9 +7,9 @@ from functools import cache
 from importlib import import_module
 
 from flexlora.errors import UsageError
-from flexlora.execution.languages.language import Language, Toolchain, ToolchainMissing
+from flexlora.execution.languages.language import Language, Toolchain, ToolchainMissing, warm_folder
 
-__all__ = ["LANGUAGES", "Language", "Toolchain", "ToolchainMissing", "get_language", "toolchain"]
+__all__ = ["LANGUAGES", "Language", "Toolchain", "ToolchainMissing", "get_language", "toolchain", "warm_folder"]
 
 
 def _collect() -> dict[str, Language]:

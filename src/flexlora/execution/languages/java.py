@@ -14,9 +14,11 @@ from flexlora.execution.languages.language import (
     MemoryLimit,
     Toolchain,
     ToolchainMissing,
+    Warm,
     by_exit_code,
     find_tool,
     tool_version,
+    warm_folder,
 )
 
 JAVATUPLES = "/usr/share/java/javatuples.jar"
@@ -86,6 +88,18 @@ def _file_safe(name: str) -> str:
     return name if len(name.encode()) < 200 else "Main"
 
 
+OPTIONS = ("-proc:none", "-d", ".", "-encoding", "UTF8", "-cp", JAVATUPLES)
+"""Of javac; a program brings no annotation processor."""
+# Most programs are over before optimising pays. One that the slower code makes late is run again with none of these.
+START_FAST = ("-XX:TieredStopAtLevel=1", "-XX:CompileThresholdScaling=4")
+COMPILER_API = "jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED"
+
+
+def run(toolchain: Toolchain, source: str, *flags: str) -> list[str]:
+    java = (toolchain.tools["java"], "-ea", *JVM, HEAP, *flags)
+    return [*java, "-cp", f"/scratch:{JAVATUPLES}", class_names(source)[1]]
+
+
 LANGUAGE = Language(
     code="java",
     name="Java",
@@ -95,14 +109,22 @@ LANGUAGE = Language(
     stem=lambda source: class_names(source)[0],
     compile=lambda toolchain, source: [
         toolchain.tools["javac"],
-        *(f"-J{flag}" for flag in (*JVM, HEAP, "-XX:TieredStopAtLevel=1")),
-        *("-proc:none", "-d", "."),
-        *("-encoding", "UTF8", "-cp", JAVATUPLES, f"{class_names(source)[0]}.java"),
+        *(f"-J{flag}" for flag in (*JVM, HEAP)),
+        *OPTIONS,
+        f"{class_names(source)[0]}.java",
     ],
-    run=lambda toolchain, source: [
-        *(toolchain.tools["java"], "-ea", *JVM, HEAP),
-        *("-cp", f"/scratch:{JAVATUPLES}", class_names(source)[1]),
-    ],
+    run=run,
+    warm=Warm(
+        sources=("ResidentCompiler.java",),
+        build=lambda toolchain: [
+            [toolchain.tools["javac"], "--add-exports", COMPILER_API, "-Xlint:-options", "ResidentCompiler.java"],
+        ],
+        compiler=lambda toolchain: [
+            *(toolchain.tools["java"], *JVM, HEAP, "-XX:TieredStopAtLevel=1", "--add-exports", COMPILER_API),
+            *("-cp", warm_folder("java"), "ResidentCompiler", *OPTIONS),
+        ],
+        run=lambda toolchain, source: run(toolchain, source, *START_FAST),
+    ),
     memory_bytes=2 << 30,  # the heap, and as much again for the JVM's own needs
     memory_limit=MemoryLimit.DATA,
     memory_error=MEMORY_ERROR,

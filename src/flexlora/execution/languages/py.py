@@ -10,6 +10,7 @@ from flexlora.execution.languages.language import (
     MemoryLimit,
     Toolchain,
     ToolchainMissing,
+    Warm,
     by_exit_code,
     find_tool,
     tool_version,
@@ -48,6 +49,7 @@ LANGUAGE = Language(
     install="apt-get install python3",
     # -I keeps the scratch folder off the module path, so that no file a program writes shadows a module.
     run=lambda toolchain, _: [toolchain.tools["python3"], "-I", "program.py"],
+    warm=Warm(run=lambda *_: None),
     memory_bytes=1 << 30,
     memory_limit=MemoryLimit.ADDRESS_SPACE,
     memory_error=re.compile(r"^MemoryError\b", re.MULTILINE),

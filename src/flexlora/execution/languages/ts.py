@@ -7,10 +7,14 @@ from flexlora.execution.languages.language import (
     Language,
     MemoryLimit,
     Toolchain,
+    Warm,
     by_exit_code,
     find_tool,
     tool_version,
+    warm_folder,
 )
+
+OPTIONS = ("--target", "esnext")
 
 
 def probe() -> Toolchain:
@@ -26,9 +30,17 @@ LANGUAGE = Language(
     install="apt-get install nodejs npm && npm install -g typescript@5.9",
     compile=lambda toolchain, _: [
         *(toolchain.tools["node"], *NODE, toolchain.tools["tsc"]),
-        *("--target", "esnext", "program.ts"),
+        *(*OPTIONS, "program.ts"),
     ],
     run=lambda toolchain, _: [toolchain.tools["node"], *NODE, "program.js"],
+    warm=Warm(
+        sources=("resident_compiler.js",),
+        build=lambda _: [],
+        compiler=lambda toolchain: [
+            *(toolchain.tools["node"], "--max-old-space-size=1024", f"{warm_folder('ts')}/resident_compiler.js"),
+            *(toolchain.tools["tsc"], *OPTIONS),
+        ],
+    ),
     environment=ENVIRONMENT,
     memory_bytes=MEMORY_BYTES,
     memory_limit=MemoryLimit.DATA,

@@ -1,0 +1,159 @@
+"""A process of ours in a sandbox, with a socket to it: what workers and compilers have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from flexlora.execution.sandbox import sandbox_command
+
+START_TIMEOUT_S = 60.0
+"""Starting a sandbox takes 30 ms; a machine on which it takes this long is broken, not loaded."""
+NO_ENVIRONMENT: dict[str, str] = {}
+
+
+class Stopped(Exception):
+    """The run was called off; nothing of the program is left and there is no outcome."""
+
+
+class SandboxBroken(Exception):
+    """The sandbox ended or did not start; says why."""
+
+
+class Sandboxed:
+    """A started sandbox. Use it from the thread that made it: the kernel ends the sandbox with that thread.
+
+    What runs in it must end when its standard input, the socket, does; so nothing outlives this process.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        binds: Mapping[str, str],
+        *,
+        program: bytes | None = None,
+        answers_on_stdout: bool = False,
+        starts_programs: bool = False,
+    ) -> None:
+        """Start it.
+
+        Args:
+            binds: path in the sandbox -> path of the host: what is shown beyond /usr, read-only.
+            program: content of `program.py` in its scratch folder.
+            answers_on_stdout: standard output is the socket, too.
+
+        Raises:
+            SandboxBroken: bubblewrap cannot be started.
+        """
+        self.binds = dict(binds)
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair()
+        self._words = os.memfd_create("stderr")
+        self._info = os.memfd_create("info")
+        file = _file_of(program) if program is not None else None
+        command = sandbox_command(
+            argv,
+            binds=binds,
+            info_fd=self._info,
+            file=(file, "program.py") if file is not None else None,
+            starts_programs=starts_programs,
+        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=theirs,
+                stdout=theirs if answers_on_stdout else subprocess.DEVNULL,
+                stderr=self._words,
+                pass_fds=(self._info, *((file,) if file is not None else ())),
+                start_new_session=True,  # Ctrl-C is for us; we decide what becomes of the sandbox
+                env=NO_ENVIRONMENT,
+                cwd="/",
+            )
+        except OSError as error:
+            self._close_descriptors()
+            raise SandboxBroken(str(error)) from error
+        finally:
+            theirs.close()
+            if file is not None:
+                os.close(file)
+
+    def stop(self) -> None:
+        """Call off what runs, from any thread; who waits for an answer meets Stopped."""
+        with self._lock:
+            if not self._stopped:
+                self._stopped = True
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the sandbox; returns when nothing of it is left."""
+        self.stop()
+        try:
+            self._process.wait(timeout=START_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._close_descriptors()
+
+    def kill(self) -> None:
+        """End the sandbox without asking: its init where we know it, and bubblewrap."""
+        with suppress(OSError, ValueError, KeyError):
+            os.kill(json.loads(os.pread(self._info, 1 << 12, 0))["child-pid"], signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+
+    def send(self, data: bytes) -> None:
+        """Raises: SandboxBroken, Stopped."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._ended(error) from error
+
+    def wait_at_most(self, seconds: float) -> None:
+        """For how long `receive` may wait from now on, each time."""
+        self._socket.settimeout(seconds)
+
+    def receive(self, size: int) -> bytes:
+        """Exactly this many bytes. Raises: SandboxBroken, Stopped."""
+        data = bytearray()
+        try:
+            while len(data) < size:
+                chunk = self._socket.recv(min(size - len(data), 1 << 20))
+                if not chunk:
+                    raise ConnectionResetError("end of the socket")
+                data += chunk
+        except OSError as error:  # a timeout, too
+            raise self._ended(error) from error
+        return bytes(data)
+
+    def _ended(self, error: OSError) -> Exception:
+        if self._stopped:
+            return Stopped()
+        if isinstance(error, TimeoutError):
+            self.kill()
+            return SandboxBroken("The sandbox gave no answer in time.")
+        try:
+            self._process.wait(timeout=START_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        words = os.pread(self._words, 1 << 12, 0).decode("utf-8", "replace").strip()
+        return SandboxBroken(words or f"The sandbox ended ({self._process.returncode}).")
+
+    def _close_descriptors(self) -> None:
+        self._socket.close()
+        os.close(self._words)
+        os.close(self._info)
+
+
+def _file_of(content: bytes) -> int:
+    file = os.memfd_create("file")
+    with os.fdopen(os.dup(file), "wb") as writer:
+        writer.write(content)
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
