@@ -46,7 +46,7 @@ function compile(name, bytes) {
       return { code: DECLINED };
     }
   }
-  const emitted = program.emit();
+  const emitted = program.emit(source); // without a file, all of the library would be checked
   said = ts.sortAndDeduplicateDiagnostics([...said, ...emitted.diagnostics]);
   const code = said.length === 0 ? 0 : emitted.emitSkipped ? 1 : 2;
   return { code, words: ts.formatDiagnostics(said, host), files };
