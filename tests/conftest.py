@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FLEXLORA_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+OWN_CACHE = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A cache of this test session's own, which its parallel processes share; every user may read it."""
+    if "FLEXLORA_CACHE" not in os.environ:
+        folder = Path(tempfile.mkdtemp(prefix="flexlora-tests-"))
+        folder.chmod(0o755)
+        os.environ["FLEXLORA_CACHE"] = str(folder)
+        config.stash[OWN_CACHE] = folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(OWN_CACHE, None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=str(error)))
 
 
+@pytest.fixture(autouse=True)
+def own_verdicts(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test finds verdicts of another one; the folder where they are."""
+    folder = tmp_path_factory.mktemp("verdicts")
+    monkeypatch.setattr("flexlora.execution.pool.default_folder", lambda: folder)
+    return folder
+
+
 @pytest.fixture
 def data() -> Path:
     """Real labelled data, which is not part of the repository."""

@@ -12,27 +12,41 @@ from pathlib import Path
 
 import pytest
 
-from flexlora.execution import Verdict, run_program
+from flexlora.execution import Mode, Program, Verdict
+from flexlora.execution.judge import judge
+from flexlora.execution.runner import Runner
 
 LeftBehind = Callable[[str], list[str]]
 WaitUntil = Callable[[Callable[[], object]], None]
 
 
-@pytest.fixture(autouse=True)
-def next_verdicts_are_right() -> Iterator[None]:
-    yield
-    assert run_program("py", "assert 1 + 1 == 2").status == "OK"
-    assert run_program("py", "assert 1 + 1 == 3").status == "Exception"
+Run = Callable[..., Verdict]
 
 
-def run(source: str, timeout_s: float = 20) -> Verdict:
-    return run_program("py", source, timeout_s=timeout_s)
+@pytest.fixture(params=list(Mode))
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Runs a program in each mode, and then sees that the next verdicts are right.
+
+    One runner runs them all, so that in warm modes the sandbox is the one that met the harm.
+    """
+    runner = Runner(request.param)
+
+    def run(source: str, timeout_s: float = 20) -> Verdict:
+        program = Program("hostile", 0, "py", source, timeout_s)
+        return judge(program, runner.run(program))
+
+    try:
+        yield run
+        assert run("assert 1 + 1 == 2").status == "OK"
+        assert run("assert 1 + 1 == 3").status == "Exception"
+    finally:
+        runner.close()
 
 
 # Processes
 
 
-def test_a_fork_bomb_is_ended_with_all_its_processes(left_behind: LeftBehind, marker: str) -> None:
+def test_a_fork_bomb_is_ended_with_all_its_processes(run: Run, left_behind: LeftBehind, marker: str) -> None:
     verdict = run(
         f"import os\nos.execv('/usr/bin/env', ['env', 'python3', '-c', '''import os\n"
         f"while True:\n  try: os.fork()\n  except OSError: pass\n''', {marker!r}])",
@@ -42,7 +56,7 @@ def test_a_fork_bomb_is_ended_with_all_its_processes(left_behind: LeftBehind, ma
     assert left_behind(marker) == []
 
 
-def test_the_number_of_processes_is_limited() -> None:
+def test_the_number_of_processes_is_limited(run: Run) -> None:
     verdict = run("""
 import os, time
 n = 0
@@ -59,7 +73,7 @@ except BlockingIOError:
 
 
 @pytest.mark.parametrize("as_user", [0, 1000])
-def test_the_number_of_processes_is_limited_for_root_and_for_ordinary_users(as_user: int) -> None:
+def test_the_number_of_processes_is_limited_for_root_and_for_ordinary_users(run: Run, as_user: int) -> None:
     source = Path(__file__).parents[2] / "src"
     python = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")
     if os.geteuid() != 0 or python is None:
@@ -88,7 +102,7 @@ def test_the_number_of_processes_is_limited_for_root_and_for_ordinary_users(as_u
 
 @pytest.mark.parametrize("ending", ["", "os._exit(0)", "raise SystemExit(3)", "os.kill(os.getpid(), 9)"])
 def test_a_daemon_in_its_own_session_does_not_outlive_the_program(
-    ending: str, left_behind: LeftBehind, marker: str
+    run: Run, ending: str, left_behind: LeftBehind, marker: str
 ) -> None:
     verdict = run(f"""
 import os, subprocess, sys, time
@@ -104,7 +118,7 @@ for what in ("close", "hold"):
     assert left_behind(marker) == []
 
 
-def test_a_doubly_forked_daemon_does_not_outlive_a_timeout(left_behind: LeftBehind, marker: str) -> None:
+def test_a_doubly_forked_daemon_does_not_outlive_a_timeout(run: Run, left_behind: LeftBehind, marker: str) -> None:
     verdict = run(
         f"""
 import os, sys
@@ -121,7 +135,7 @@ while True: pass
     assert left_behind(marker) == []
 
 
-def test_ignoring_all_signals_does_not_help_against_the_deadline() -> None:
+def test_ignoring_all_signals_does_not_help_against_the_deadline(run: Run) -> None:
     verdict = run(
         "import signal\nfor s in set(signal.Signals) - {9, 19}: signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
         timeout_s=1,
@@ -129,21 +143,21 @@ def test_ignoring_all_signals_does_not_help_against_the_deadline() -> None:
     assert (verdict.status, verdict.exit_code) == ("Timeout", None)
 
 
-def test_sleeping_forever_is_a_timeout() -> None:
+def test_sleeping_forever_is_a_timeout(run: Run) -> None:
     assert run("import time; time.sleep(1e6)", timeout_s=0.5).status == "Timeout"
 
 
-def test_stopping_itself_is_a_timeout() -> None:
+def test_stopping_itself_is_a_timeout(run: Run) -> None:
     assert run("import os; os.kill(os.getpid(), 19)", timeout_s=0.5).status == "Timeout"
 
 
-def test_the_cpu_time_of_children_killed_at_the_deadline_is_counted() -> None:
+def test_the_cpu_time_of_children_killed_at_the_deadline_is_counted(run: Run) -> None:
     verdict = run("import os\nos.fork()\nwhile True: pass", timeout_s=1)
     assert verdict.status == "Timeout"
     assert verdict.cpu_s > 0.5
 
 
-def test_other_processes_cannot_be_seen_killed_or_traced() -> None:
+def test_other_processes_cannot_be_seen_killed_or_traced(run: Run) -> None:
     victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     try:
         verdict = run(f"""
@@ -166,7 +180,7 @@ except ProcessLookupError: pass  # nobody else is there
         victim.wait()
 
 
-def test_privileges_cannot_be_gained() -> None:
+def test_privileges_cannot_be_gained(run: Run) -> None:
     verdict = run("""
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
@@ -188,14 +202,14 @@ assert "NoNewPrivs:\\t1" in status
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_an_output_flood_is_cut_off_and_not_kept(stream: str) -> None:
+def test_an_output_flood_is_cut_off_and_not_kept(run: Run, stream: str) -> None:
     verdict = run(f"import sys\nfor _ in range(100): sys.{stream}.write('x' * 1_000_000)", timeout_s=30)
     assert verdict.status == "OutputLimit"
     assert not verdict.passed
     assert len(verdict.stdout) + len(verdict.stderr) < 100_000
 
 
-def test_a_chatty_program_passes() -> None:
+def test_a_chatty_program_passes(run: Run) -> None:
     verdict = run(
         "import sys\nfor _ in range(5000):\n  sys.stdout.write('o' * 999 + '\\n'); sys.stderr.write('e' * 999 + '\\n')"
     )
@@ -205,24 +219,24 @@ def test_a_chatty_program_passes() -> None:
     assert len(verdict.stderr) < 20_000
 
 
-def test_output_that_is_no_utf8_is_recorded_with_replacements() -> None:
+def test_output_that_is_no_utf8_is_recorded_with_replacements(run: Run) -> None:
     assert run("import os; os.write(1, b'a\\xff\\x00b')").stdout == "a\ufffd\0b"
 
 
-def test_closing_its_outputs_changes_nothing() -> None:
+def test_closing_its_outputs_changes_nothing(run: Run) -> None:
     closing = "import os\nfor fd in range(3): os.close(fd)\n"
     assert run(closing).passed
     assert run(closing + "os._exit(1)").status == "Exception"
     assert run(closing + "import time; time.sleep(1000)", timeout_s=0.5).status == "Timeout"
 
 
-def test_standard_input_is_at_its_end() -> None:
+def test_standard_input_is_at_its_end(run: Run) -> None:
     assert (
         run("import sys; assert sys.stdin.read() == ''\ntry: input()\nexcept EOFError: print('end')").stdout == "end\n"
     )
 
 
-def test_a_verdict_cannot_be_forged_by_printing_or_through_inherited_descriptors() -> None:
+def test_a_verdict_cannot_be_forged_by_printing_or_through_inherited_descriptors(run: Run) -> None:
     verdict = run("""
 import os
 assert all(os.readlink(f"/proc/self/fd/{fd}").startswith(("pipe:", "/dev/null", "/scratch", "/proc")) \
@@ -238,19 +252,19 @@ raise SystemExit(7)
 # Memory and disk
 
 
-def test_allocating_all_memory_is_out_of_memory() -> None:
+def test_allocating_all_memory_is_out_of_memory(run: Run) -> None:
     verdict = run("x = []\nwhile True: x.append(bytearray(10_000_000))")
     assert (verdict.status, verdict.passed) == ("OutOfMemory", False)
 
 
-def test_mapping_shared_memory_is_limited_too() -> None:
+def test_mapping_shared_memory_is_limited_too(run: Run) -> None:
     verdict = run("import mmap\nx = [mmap.mmap(-1, 1 << 28) for _ in range(100)]")
     assert not verdict.passed
     assert "Cannot allocate memory" in verdict.stderr
 
 
 @pytest.mark.parametrize("folder", ["/scratch", "/tmp", "/dev/shm"])
-def test_the_disk_cannot_be_filled(folder: str) -> None:
+def test_the_disk_cannot_be_filled(run: Run, folder: str) -> None:
     free = shutil.disk_usage("/").free
     verdict = run(f"""
 import errno
@@ -268,7 +282,7 @@ except OSError as error:
     assert shutil.disk_usage("/").free > free - (1 << 30)  # others write, too
 
 
-def test_nothing_outside_the_scratch_folder_can_be_written() -> None:
+def test_nothing_outside_the_scratch_folder_can_be_written(run: Run) -> None:
     verdict = run("""
 import os
 for folder, _, _ in os.walk("/"):
@@ -285,7 +299,7 @@ for path in ("/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/sys/vm/d
     assert (verdict.status, verdict.stdout) == ("OK", "")
 
 
-def test_a_program_finds_nothing_of_the_one_before() -> None:
+def test_a_program_finds_nothing_of_the_one_before(run: Run) -> None:
     assert run("open('/tmp/left', 'w').write('x'); open('left2', 'w').write('x')").passed
     assert run("import os; print(os.listdir('/scratch'))").stdout == "['program.py']\n"
 
@@ -293,7 +307,7 @@ def test_a_program_finds_nothing_of_the_one_before() -> None:
 # What it can see and reach
 
 
-def test_folders_of_the_host_cannot_be_seen(tmp_path: Path) -> None:
+def test_folders_of_the_host_cannot_be_seen(run: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     places = [
         "/root",
@@ -326,7 +340,7 @@ def test_folders_of_the_host_cannot_be_seen(tmp_path: Path) -> None:
     }
 
 
-def test_secrets_of_the_environment_cannot_be_seen(monkeypatch: pytest.MonkeyPatch, marker: str) -> None:
+def test_secrets_of_the_environment_cannot_be_seen(run: Run, monkeypatch: pytest.MonkeyPatch, marker: str) -> None:
     monkeypatch.setenv("SECRET_TOKEN", marker)
     verdict = run("""
 import glob, os
@@ -340,7 +354,7 @@ for path in glob.glob("/proc/*/environ"):
     assert marker not in verdict.stdout
 
 
-def test_no_network_is_reached_not_even_the_hosts_loopback() -> None:
+def test_no_network_is_reached_not_even_the_hosts_loopback(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0)
         verdict = run(f"""
@@ -357,7 +371,7 @@ print(socket.if_nameindex())
     assert verdict.stdout.endswith("[(1, 'lo')]\n")
 
 
-def test_abstract_sockets_of_the_host_are_not_reached(marker: str) -> None:
+def test_abstract_sockets_of_the_host_are_not_reached(run: Run, marker: str) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"\0{marker}")
         server.listen()

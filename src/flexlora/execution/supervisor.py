@@ -379,9 +379,10 @@ def run_python(environment, namespace):
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
-                stream.flush()
-            except (OSError, ValueError, AttributeError):
-                code = code or 120 * (stream is sys.stdout)
+                if stream is not None and not stream.closed:
+                    stream.flush()
+            except Exception:
+                code = 120
         os._exit(code)
 
 
@@ -444,5 +445,5 @@ if __name__ == "__main__":
     module.__file__ = os.path.join("/scratch", "program.py")
     module.__builtins__ = __builtins__
     sys.modules["__main__"] = module
-    sys.setrecursionlimit(sys.getrecursionlimit() + 3)  # for the frames below the program's first
+    sys.setrecursionlimit(sys.getrecursionlimit() + 4)  # what stands below the program's first frame, `exec` included
     run_python(environment_of_program, module.__dict__)

@@ -121,11 +121,23 @@ public final class ResidentCompiler {
 
     /** The program, as a file. */
     private static final class Source extends SimpleJavaFileObject {
+        private final String name;
         private final String text;
 
         Source(String name, String text) {
-            super(URI.create("string:///" + name), Kind.SOURCE);
+            super(URI.create("string:///program"), Kind.SOURCE);
+            this.name = name;
             this.text = text;
+        }
+
+        @Override
+        public String getName() {
+            return name;
+        }
+
+        @Override
+        public boolean isNameCompatible(String simpleName, Kind kind) {
+            return name.equals(simpleName + kind.extension);
         }
 
         @Override
