@@ -28,7 +28,8 @@ FAILING = {
         broken="int main( {}",
         exiting="int main() { return 3; }",
         endless="int main() { for (volatile int i = 0;; i++) {} }",
-        hoarding="#include <vector>\nint main() { std::vector<std::vector<char>> v; for (;;) v.emplace_back(1 << 24, 1); }",
+        hoarding="#include <list>\n#include <string>\n"
+        "int main() { std::list<std::string> l; for (;;) l.emplace_back(1 << 24, 1); }",
     ),
     "cs": Failing(
         broken=_C_SHARP.format("int x = ;"),

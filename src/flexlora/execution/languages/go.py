@@ -1,13 +1,22 @@
 """Go: `go test`, which compiles, vets and runs; it tells on standard output what became of it.
 
 Everything Go writes goes to the scratch folder, and Go asks no network. Go libraries that Debian packages are found.
+
+Vetting (and, from Go 1.20 on, compiling) the standard library costs far more than the program. So it is done once in a
+process, and each sandbox starts with a copy of Go's build cache: 0.4 instead of 2.4 CPU seconds a program.
 """
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 from flexlora.execution.languages.language import (
+    TOOL_PATH,
     Language,
     MemoryLimit,
     Toolchain,
@@ -20,11 +29,58 @@ from flexlora.execution.verdict import Status
 
 # What a test prints reaches us on go's standard output.
 OUT_OF_MEMORY = re.compile(r"^fatal error: (runtime: )?(out of memory|cannot allocate memory)", re.MULTILINE)
+ENVIRONMENT = {
+    "GOCACHE": "/scratch/go-build",
+    "GOPATH": "/scratch/go:/usr/share/gocode",
+    "GO111MODULE": "off",
+    "GOPROXY": "off",
+    "GOTOOLCHAIN": "local",
+    "GOTELEMETRY": "off",
+    "GOENV": "off",
+    "CGO_ENABLED": "0",
+    "GOMAXPROCS": "1",
+}
+USUAL = """\
+package usual_test
+
+import (
+    _ "bytes"
+    _ "container/heap"
+    _ "crypto/md5"
+    _ "errors"
+    _ "fmt"
+    _ "math"
+    _ "math/big"
+    _ "math/rand"
+    _ "reflect"
+    _ "regexp"
+    _ "sort"
+    _ "strconv"
+    _ "strings"
+    _ "testing"
+    _ "time"
+    _ "unicode"
+)
+"""
+"""A program with the packages that solutions import."""
 
 
 def probe() -> Toolchain:
     go = find_tool("go")
-    return Toolchain(tool_version(go, "version"), {"go": go})
+    version = tool_version(go, "version")
+    cache = tempfile.mkdtemp(prefix="flexlora-go-", dir="/var/tmp")  # not in /tmp, which the sandbox has for itself
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    Path(cache).chmod(0o755)  # the sandbox is another user's
+    fill(cache, go, USUAL)
+    return Toolchain(version, {"go": go}, (cache,))
+
+
+def fill(cache: str, go: str, source: str) -> None:
+    """Put what a trusted program imports into a build cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "usual_test.go").write_text(source)
+        environment = {**ENVIRONMENT, "PATH": TOOL_PATH, "HOME": folder, "GOCACHE": cache}
+        subprocess.run([go, "test", "usual_test.go"], cwd=folder, env=environment, capture_output=True, check=False)
 
 
 def judge(outcome: Outcome) -> Status:
@@ -42,18 +98,11 @@ LANGUAGE = Language(
     probe=probe,
     install="apt-get install golang-go",
     stem=lambda _: "program_test",
-    run=lambda toolchain, _: [toolchain.tools["go"], "test", "program_test.go"],
-    environment={
-        "GOCACHE": "/scratch/.cache/go-build",
-        "GOPATH": "/scratch/go:/usr/share/gocode",
-        "GO111MODULE": "off",
-        "GOPROXY": "off",
-        "GOTOOLCHAIN": "local",
-        "GOTELEMETRY": "off",
-        "GOENV": "off",
-        "CGO_ENABLED": "0",
-        "GOMAXPROCS": "1",
-    },
+    run=lambda toolchain, _: [
+        *("sh", "-c", 'cp -r "$0" "$GOCACHE"; exec "$@"'),
+        *(toolchain.binds[0], toolchain.tools["go"], "test", "program_test.go"),
+    ],
+    environment=ENVIRONMENT,
     run_timeout_s=30.0,
     memory_bytes=2 << 30,
     memory_limit=MemoryLimit.DATA,
