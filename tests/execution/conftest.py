@@ -9,17 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from toolchains import LIGHT
 
 from flexlora.errors import UsageError
 from flexlora.execution import require
+from flexlora.execution.languages import toolchain
 
 ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a sandbox where there is none (an error in CI); never run a program outside one."""
+    """Skip what needs a sandbox where there is none (an error in CI); never run a program outside one.
+
+    Tests of one language skip by themselves where it is missing; in CI a missing light one is an error here.
+    """
     try:
         require({"py", "java"})
+        if os.environ.get("CI"):
+            for code in LIGHT:
+                toolchain(code)
     except UsageError as error:
         if os.environ.get("CI"):
             raise pytest.UsageError(str(error)) from error

@@ -183,7 +183,7 @@ def test_programs_are_read_with_their_defaults(tmp_path: Path) -> None:
         ({"language": "py"}, "`program` must be a string; it is missing"),
         ({"program": "x"}, "`language` must be a string; it is missing"),
         ({"language": "py", "program": 3}, "`program` must be a string; it is 3"),
-        ({"language": "cobol", "program": ""}, "`language` must be one of cpp, .*; it is 'cobol'"),
+        ({"language": "cobol", "program": ""}, "`language` must be one of cpp, .*py, .*; it is 'cobol'"),
         ({"language": "py", "program": "", "task_id": 1}, "`task_id` must be a string; it is 1"),
         ({"language": "py", "program": "", "sample": "1"}, "`sample` must be a number from 0; it is '1'"),
         ({"language": "py", "program": "", "sample": True}, "`sample` must be a number from 0; it is True"),

@@ -1,26 +1,35 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+from programs import FAILING
+from solutions import ADD, RIGHT, WRONG
+from toolchains import each, need
 
+from flexlora.data import multipl_e
+from flexlora.data.multipl_e import problems
 from flexlora.errors import UsageError
 from flexlora.execution import require, run_program
 from flexlora.execution.doctor import check
 from flexlora.execution.languages import LANGUAGES, ToolchainMissing, get_language, toolchain
 from flexlora.execution.languages import java as java_file
 from flexlora.execution.languages.java import class_names
+from flexlora.report.words import LANGUAGE_NAMES
 
 
-@pytest.mark.parametrize("code", LANGUAGES)
+@pytest.mark.parametrize("code", each())
 def test_the_known_programs_are_judged_rightly(code: str) -> None:
+    need(code)
     good, bad = (run_program(code, source) for source in (LANGUAGES[code].known_good, LANGUAGES[code].known_bad))
     assert (good.status, good.passed, good.exit_code) == ("OK", True, 0)
     assert (bad.status, bad.passed) == ("Exception", False)
 
 
 def test_an_unknown_language_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"'cobol'.*py, java"):
+    with pytest.raises(UsageError, match=r"'cobol'.*cpp, cs, .*py, "):
         get_language("cobol")
 
 
@@ -49,9 +58,14 @@ def test_the_doctor_runs_a_good_and_a_bad_program_in_each_language() -> None:
     rows = {row["name"]: row for row in check()}
     assert rows["sandbox"]["ok"]
     assert "bubblewrap" in rows["sandbox"]["version"]
+    assert rows.keys() == {"sandbox", *LANGUAGES}
+    assert rows["java"]["ok"]
     for code in LANGUAGES:
-        assert rows[code]["ok"], rows[code]
-        assert (rows[code]["good"], rows[code]["bad"]) == ("OK", "Exception")
+        if rows[code]["found"]:
+            assert (rows[code]["ok"], rows[code]["good"], rows[code]["bad"]) == (True, "OK", "Exception"), rows[code]
+        else:
+            assert (rows[code]["ok"], rows[code]["good"]) == (None, None)
+            assert LANGUAGES[code].install in rows[code]["install"]
 
 
 def test_the_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +74,61 @@ def test_the_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("flexlora.execution.doctor.toolchain", missing)
     rows = {row["name"]: row for row in check()}
-    assert not rows["java"]["ok"]
+    assert rows["java"]["ok"] is None
     assert "default-jdk-headless" in rows["java"]["install"]
+
+
+def test_the_doctor_calls_wrong_what_misjudges(monkeypatch: pytest.MonkeyPatch) -> None:
+    java = LANGUAGES["java"]
+    monkeypatch.setitem(LANGUAGES, "java", dataclasses.replace(java, known_bad=java.known_good))
+    for code in set(LANGUAGES) - {"java"}:
+        monkeypatch.delitem(LANGUAGES, code)
+    sandbox, row = check()
+    assert (sandbox["ok"], row["ok"], row["found"]) == (True, False, True)
+
+
+def test_a_language_is_the_file_with_its_code() -> None:
+    assert list(LANGUAGES) == sorted(LANGUAGES)
+    assert set(LANGUAGES) == {"py", *multipl_e.LANGUAGES}
+    for code, language in LANGUAGES.items():
+        assert import_module(f"flexlora.execution.languages.{code}").LANGUAGE is language
+        assert (language.code, language.name) == (code, LANGUAGE_NAMES[code])
+
+
+# What a program may do wrong, in every language
+
+
+@pytest.mark.parametrize("code", each(FAILING))
+def test_programs_that_cannot_be_parsed_exit_or_never_end(code: str) -> None:
+    need(code)
+    program, interpreted = FAILING[code], {"js", "lua", "pl", "r", "rb", "rkt"}
+    verdict = run_program(code, program.broken)
+    assert verdict.status == ("Exception" if code in interpreted else "SyntaxError"), verdict
+    verdict = run_program(code, program.exiting)
+    assert (verdict.status, verdict.exit_code) == ("Exception", 1 if code == "go" else 3), verdict
+    verdict = run_program(code, program.endless, timeout_s=1)
+    assert (verdict.status, verdict.exit_code) == ("Timeout", None), verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", each(FAILING))
+def test_a_program_that_hoards_memory_is_out_of_memory(code: str) -> None:
+    need(code)
+    verdict = run_program(code, FAILING[code].hoarding, timeout_s=60)
+    assert (verdict.status, verdict.passed) == ("OutOfMemory", False), verdict
+
+
+# MultiPL-E's problems, with completions written by hand
+
+
+@pytest.mark.parametrize("code", each(RIGHT))
+def test_right_completions_pass_and_a_wrong_one_fails(code: str, data: Path) -> None:
+    need(code)
+    by_name = {problem.task_id: problem for problem in problems(data, code, "stripped")[0]}
+    for name, completion in RIGHT[code].items():
+        verdict = run_program(code, by_name[name].program(completion))
+        assert verdict.passed, (name, verdict)
+    assert run_program(code, by_name[ADD].program(WRONG[code])).status == "Exception"
 
 
 # Python

@@ -15,7 +15,10 @@ from flexlora.data.types import Problem
 
 # The revision that the hub's main branch had in August 2026: parquet files, no loading script.
 REVISION = "28441b6024e71d4a1c1c0f6bf171c935cd5a43f2"
-LANGUAGES = ("java",)
+LANGUAGES = (
+    *("java", "cpp", "cs", "js", "ts", "php", "sh", "go", "rs"),
+    *("rb", "lua", "pl", "r", "jl", "rkt", "scala", "d", "swift"),
+)
 
 Style = Literal["stripped", "verbatim"]
 

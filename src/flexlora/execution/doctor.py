@@ -16,9 +16,9 @@ Row = dict[str, Any]
 def check() -> list[Row]:
     """One row for the sandbox and one for each language.
 
-    Fields: `name`; `ok`: found and judges both of its programs rightly; `found`; `version`; `good` and `bad`: status
-    of the known-good and the known-bad program, None where they could not be run; `limits`: in force, in words;
-    `install`: what to do where something is missing, else None.
+    Fields: `name`; `ok`: whether it judges both of its programs rightly, None where it is not installed; `found`;
+    `version`; `good` and `bad`: status of the known-good and the known-bad program, None where they could not be run;
+    `limits`: in force, in words; `install`: what to do where something is missing or wrong, else None.
     """
     try:
         version, problem = sandbox.probe(), None
@@ -34,27 +34,25 @@ def check() -> list[Row]:
 
 def _check_language(language: Language, sandbox_works: bool) -> Row:
     try:
-        row = _row(language.code, True, toolchain(language.code).version, None)
+        row = _row(language.code, sandbox_works, toolchain(language.code).version, None)
     except ToolchainMissing as missing:
-        row = _row(language.code, False, None, f"{missing}: `{language.install}`")
+        row = _row(language.code, None, None, f"{missing}: {language.install}")
     compiling = f"compile {language.compile_timeout_s:g} s, " if language.compile else ""
-    row["limits"] = f"{compiling}run {language.run_timeout_s:g} s, {_mib(language.memory_bytes)} memory"
-    if row["found"] and sandbox_works:
+    row["limits"] = f"{compiling}run {language.run_timeout_s:g} s, {language.memory_bytes >> 30} GiB"
+    if row["ok"]:
         good, bad = (check_program(language.code, source) for source in (language.known_good, language.known_bad))
         row["good"], row["bad"] = str(good.status), str(bad.status)
         row["ok"] = good.passed and not bad.passed
         if not row["ok"]:
-            row["install"] = f"{good.stderr.strip()[-500:]} Try `{language.install}`."
-    else:
-        row["ok"] = False
+            row["install"] = f"{(good.stderr.strip() or good.stdout.strip())[-500:]} Try: {language.install}"
     return row
 
 
-def _row(name: str, found: bool, version: str | None, install: str | None) -> Row:
+def _row(name: str, ok: bool | None, version: str | None, install: str | None) -> Row:
     return {
         "name": name,
-        "ok": found,
-        "found": found,
+        "ok": ok,
+        "found": version is not None,
         "version": version,
         "good": None,
         "bad": None,

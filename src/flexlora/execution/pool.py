@@ -143,7 +143,7 @@ class _Execution:
         self._running: dict[str, _Leader] = {}
         self._waiting = 0
 
-    def verdicts(self, programs: Iterable[Program]) -> Iterator[Verdict]:
+    def verdicts(self, programs: Iterable[Program]) -> Generator[Verdict, None, None]:
         checked: set[str] = set()
         for program in programs:
             if program.language not in checked:

@@ -30,7 +30,7 @@ def require(languages: Collection[str]) -> None:
             if not problems:
                 _run_known_good(code)
         except ToolchainMissing as missing:
-            problems.append(f"{code}: {missing}. Install it: `{get_language(code).install}`.")
+            problems.append(f"{code}: {missing}. Install it: {get_language(code).install}")
         except UsageError as error:
             problems.append(str(error))
     if problems:
@@ -46,7 +46,7 @@ def _run_known_good(code: str) -> None:
         said = (verdict.stderr.strip() or verdict.stdout.strip())[-500:]
         raise UsageError(
             f"{code}: {toolchain(code).version} does not work in the sandbox, which shows only /usr of this system: a "
-            f"correct program ended in {verdict.status} ({said}). Install it there: `{language.install}`."
+            f"correct program ended in {verdict.status} ({said}). Install it there: {language.install}"
         )
 
 

@@ -110,14 +110,13 @@ class Runner:
         compiled: Compiled,
         wall_s: float,
     ) -> Outcome:
-        said = {"compiler_stdout": "", "compiler_stderr": compiled.words}
         if compiled.exit_code != 0:
             outcome = Outcome(
                 phase=Phase.COMPILE, end=End.EXIT, exit_code=compiled.exit_code, stdout="", stderr=compiled.words
             )
         else:
             outcome = self._ready(tools, binds).run(_job(language, program, compiled.files, None, run))
-            outcome = dataclasses.replace(outcome, **said)
+            outcome = dataclasses.replace(outcome, compiler_stderr=compiled.words)
         return dataclasses.replace(outcome, wall_s=outcome.wall_s + wall_s, cpu_s=outcome.cpu_s + compiled.cpu_s)
 
     def _compile(

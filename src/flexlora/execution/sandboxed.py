@@ -68,8 +68,8 @@ class Sandboxed:
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=theirs,
-                stdout=theirs if answers_on_stdout else subprocess.DEVNULL,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno() if answers_on_stdout else subprocess.DEVNULL,
                 stderr=self._words,
                 pass_fds=(self._info, *((file,) if file is not None else ())),
                 start_new_session=True,  # Ctrl-C is for us; we decide what becomes of the sandbox

@@ -15,6 +15,8 @@ Time is up for a stage when it has had its seconds both by the clock and on a pr
 twice as long; and after `PATIENCE` times as long in any case. So a loaded machine takes nothing from a program.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
@@ -25,6 +27,12 @@ import socket
 import struct
 import sys
 import time
+
+TYPE_CHECKING = False  # typing is no small import
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    Request = dict[str, Any]
 
 PATIENCE = 10
 IDLE = 0.05
@@ -41,17 +49,17 @@ CAPABILITY_VERSION_3 = 0x20080522
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def call(name, *arguments):
+def call(name: str, *arguments: Any) -> None:
     """A system call of the C library's, which says what failed."""
     if getattr(libc, name)(*arguments) != 0:
         error = ctypes.get_errno()
-        raise OSError(error, "%s: %s" % (name, os.strerror(error)))
+        raise OSError(error, f"{name}: {os.strerror(error)}")
 
 
 # Messages between host and supervisor: length of the JSON header, length of what follows it, header, the rest.
 
 
-def read_exactly(fd, size):
+def read_exactly(fd: int, size: int) -> bytes:
     chunks = []
     while size:
         chunk = os.read(fd, min(size, 1 << 20))
@@ -62,12 +70,12 @@ def read_exactly(fd, size):
     return b"".join(chunks)
 
 
-def read_message(fd):
+def read_message(fd: int) -> tuple[Request, bytes]:
     header, body = struct.unpack("!II", read_exactly(fd, 8))
     return json.loads(read_exactly(fd, header)), read_exactly(fd, body)
 
 
-def write_message(fd, header, body):
+def write_message(fd: int, header: Request, body: bytes) -> None:
     text = json.dumps(header).encode()
     view = memoryview(struct.pack("!II", len(text), len(body)) + text + body)
     while view:
@@ -80,14 +88,16 @@ def write_message(fd, header, body):
 class Stage:
     """One command of a program: its captured output and its times."""
 
-    def __init__(self):
-        self.reads, self.writes = zip(os.pipe(), os.pipe())
-        self.chunks = {fd: [] for fd in self.reads}
+    def __init__(self) -> None:
+        pipes = os.pipe(), os.pipe()
+        self.reads = [read for read, _ in pipes]
+        self.writes = [write for _, write in pipes]
+        self.chunks: dict[int, list[bytes]] = {fd: [] for fd in self.reads}
         self.sizes = dict.fromkeys(self.reads, 0)
         for fd in self.reads:
             os.set_blocking(fd, False)
 
-    def drain(self, fd, limit):
+    def drain(self, fd: int, limit: int) -> bool:
         """Read what there is; True where the stream is at its end or over the limit."""
         while self.sizes[fd] <= limit:
             try:
@@ -100,10 +110,10 @@ class Stage:
             self.sizes[fd] += len(chunk)
         return True
 
-    def output(self):
+    def output(self) -> list[bytes]:
         return [b"".join(self.chunks[fd]) for fd in self.reads]
 
-    def close(self):
+    def close(self) -> None:
         for fd in self.reads:
             os.close(fd)
 
@@ -111,22 +121,22 @@ class Stage:
 class Supervision:
     """One program, from its request to the answer."""
 
-    def __init__(self, host, zygote, request, bundle):
+    def __init__(self, host: int, zygote: socket.socket, request: Request, bundle: bytes) -> None:
         self.host, self.zygote, self.request = host, zygote, request
         self.limit = request["output_bytes"]
         self.stages = [Stage() for _ in request["stages"]]
         self.poll = select.poll()
         self.events = b""
         self.stage = -1  # -1: being set up
-        self.end = None
-        self.code = None
+        self.end: str | None = None
+        self.code: int | None = None
         self.error = ""
         self.cpu_s = self.cpu_before = 0.0
         self.started = time.monotonic()
         self.check_at = self.started + SETUP_S
         self.start(bundle)
 
-    def start(self, bundle):
+    def start(self, bundle: bytes) -> None:
         self.report, report_end = os.pipe()
         file = os.memfd_create("program")
         with os.fdopen(os.dup(file), "wb") as writer:
@@ -140,7 +150,7 @@ class Supervision:
         for fd in (self.host, self.zygote.fileno(), self.report, *self.streams):
             self.poll.register(fd, select.POLLIN)
 
-    def run(self):
+    def run(self) -> tuple[Request, bytes]:
         """Watch the program to its end; returns the answer's header and its body."""
         while True:
             wait_ms = None if self.end else max(0.0, self.check_at - time.monotonic()) * 1000
@@ -159,7 +169,7 @@ class Supervision:
             if self.end is None and time.monotonic() >= self.check_at:
                 self.check_time()
 
-    def read_events(self):
+    def read_events(self) -> bool:
         """Take init's reports; False at their end."""
         chunk = os.read(self.report, ROOM)
         *lines, self.events = (self.events + chunk).split(b"\n")
@@ -178,9 +188,9 @@ class Supervision:
                 self.error = line.decode("utf-8", "replace")
         return bool(chunk)
 
-    def check_time(self):
+    def check_time(self) -> None:
         if self.stage < 0:
-            self.error = "the program's sandbox was not ready within %g s" % SETUP_S
+            self.error = f"the program's sandbox was not ready within {SETUP_S:g} s"
             self.stop("broken")
             return
         limit = self.request["stages"][self.stage]["timeout_s"]
@@ -192,13 +202,13 @@ class Supervision:
             missing = limit - cpu if cpu >= IDLE * wall else 2 * limit - wall
             self.check_at = now + max(0.01, min(missing, PATIENCE * limit - wall))
 
-    def cpu(self):
+    def cpu(self) -> float:
         """CPU seconds so far of the program's processes: all in the sandbox but its init and us."""
         ticks = 0
         for name in os.listdir("/proc"):
             if name.isdigit() and int(name) not in (1, os.getpid(), self.request["zygote"]):
                 try:
-                    with open("/proc/%s/stat" % name, "rb") as file:
+                    with open(f"/proc/{name}/stat", "rb") as file:
                         # After the name, which may hold anything: utime stime cutime cstime are 11 to 14.
                         fields = file.read().rpartition(b")")[2].split()
                 except OSError:
@@ -206,13 +216,13 @@ class Supervision:
                 ticks += sum(map(int, fields[11:15]))
         return ticks * TICK_S
 
-    def stop(self, reason):
+    def stop(self, reason: str) -> None:
         if self.end is None:
             self.end = reason
             self.cpu_s = self.cpu()
             self.zygote.send(b"kill")
 
-    def finish(self, ended):
+    def finish(self, ended: Request) -> tuple[Request, bytes]:
         wall_s = time.monotonic() - self.started
         self.read_events()
         for fd, stage in self.streams.items():
@@ -220,7 +230,7 @@ class Supervision:
                 self.end = "output"
         if self.end is None and (self.code is None or self.stage < 0):
             self.end = "broken"
-            self.error = self.error or "the program's init ended in status %d" % ended["status"]
+            self.error = self.error or f"the program's init ended in status {ended['status']}"
         output = [part for stage in self.stages for part in stage.output()]
         for stage in self.stages:
             stage.close()
@@ -238,7 +248,7 @@ class Supervision:
         return header, b"".join(output)
 
 
-def supervise(host, zygote, zygote_pid):
+def supervise(host: int, zygote: socket.socket, zygote_pid: int) -> NoReturn:
     write_message(host, {"ready": True}, b"")
     while True:
         try:
@@ -252,7 +262,7 @@ def supervise(host, zygote, zygote_pid):
 # The zygote
 
 
-def serve(supervisor):
+def serve(supervisor: socket.socket) -> dict[str, str]:
     """Start what the supervisor asks for, for ever; returns only in a Python program, with what is to be run."""
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
     while True:
@@ -272,7 +282,7 @@ def serve(supervisor):
         supervisor.send(json.dumps(wait_for(init, supervisor)).encode())
 
 
-def wait_for(init, supervisor):
+def wait_for(init: int, supervisor: socket.socket) -> Request:
     poll = select.poll()
     handle = os.pidfd_open(init)
     poll.register(handle, select.POLLIN)
@@ -288,7 +298,7 @@ def wait_for(init, supervisor):
         os.kill(init, signal.SIGKILL)  # not waited for yet, so the number is still its own
 
 
-def be_init(request, report, bundle, *streams):
+def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[str, str]:
     """Init of a program's PID namespace: run its stages, report, end. A stage of Python returns from here instead."""
     try:
         os.setsid()  # a signal to a program's process group must not reach the zygote's
@@ -308,11 +318,11 @@ def be_init(request, report, bundle, *streams):
                 os.write(report, b"end %d\n" % code)
                 break
     except Exception as error:
-        os.write(report, ("broken %s\n" % error).replace("\n", " ").encode() + b"\n")
+        os.write(report, (f"broken {error}\n").replace("\n", " ").encode() + b"\n")
     os._exit(0)
 
 
-def wait_for_code(pid):
+def wait_for_code(pid: int) -> int:
     while True:
         ended, status = os.wait()  # orphans come to init, too
         if ended == pid:
@@ -320,9 +330,9 @@ def wait_for_code(pid):
             return code if code >= 0 else 128 - code
 
 
-def set_up(request, bundle):
+def set_up(request: Request, bundle: int) -> None:
     call("unshare", NEWNS | NEWNET | NEWIPC)
-    options = "size=%d,nr_inodes=%d,mode=0700" % (request["scratch_bytes"], request["scratch_files"])
+    options = f"size={request['scratch_bytes']},nr_inodes={request['scratch_files']},mode=0700"
     call("mount", b"scratch", b"/scratch", b"tmpfs", NOSUID_NODEV, options.encode())
     call("mount", b"proc", b"/proc", b"proc", NOSUID_NODEV_NOEXEC, None)
     os.chdir("/scratch")
@@ -335,7 +345,7 @@ def set_up(request, bundle):
     drop_capabilities()
 
 
-def drop_capabilities():
+def drop_capabilities() -> None:
     for capability in range(64):
         if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break
@@ -344,7 +354,7 @@ def drop_capabilities():
     call("capset", header, bytes(24))
 
 
-def be_program(stage, environment, limits):
+def be_program(stage: Request, environment: dict[str, str], limits: dict[str, int]) -> dict[str, str]:
     """Become the program; returns only for Python in this very interpreter: the environment that it shall have."""
     try:
         call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
@@ -358,14 +368,14 @@ def be_program(stage, environment, limits):
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         os.execve(stage["argv"][0], stage["argv"], environment)
     except BaseException as error:
-        os.write(2, ("%s: %s\n" % (stage["argv"], error)).encode())
+        os.write(2, ("{}: {}\n".format(stage["argv"], error)).encode())
     os._exit(127)
 
 
 # A Python program, run in a fork of the zygote's interpreter as `python3 -I program.py` would run it
 
 
-def run_python(environment, namespace):
+def run_python(environment: dict[str, str], namespace: dict[str, Any]) -> NoReturn:
     """Runs program.py as the main module, and ends the process as the interpreter would."""
     import atexit
 
@@ -386,7 +396,7 @@ def run_python(environment, namespace):
         os._exit(code)
 
 
-def execute_main(namespace):
+def execute_main(namespace: dict[str, Any]) -> int:
     try:
         with open(namespace["__file__"], "rb") as file:
             source = file.read()
@@ -411,7 +421,7 @@ def execute_main(namespace):
     return 0
 
 
-def main():
+def main() -> dict[str, str]:
     """Set the sandbox up for programs and split in two; returns in a Python program only."""
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")  # no program can make itself root of a namespace of its own
@@ -427,10 +437,9 @@ def main():
         supervise(host, ours, zygote)
     os.close(host)
     ours.close()
-    import gc
-
     # What generated programs import most; each is loaded once instead of in every program.
-    import collections, copy, functools, heapq, itertools, math, operator, random, re, string, typing  # noqa: F401, E401
+    import collections  # noqa: F401
+    import gc
 
     gc.collect()
     gc.freeze()
@@ -443,7 +452,7 @@ if __name__ == "__main__":
 
     module = types.ModuleType("__main__")
     module.__file__ = os.path.join("/scratch", "program.py")
-    module.__builtins__ = __builtins__
+    module.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = module
     sys.setrecursionlimit(sys.getrecursionlimit() + 4)  # what stands below the program's first frame, `exec` included
     run_python(environment_of_program, module.__dict__)

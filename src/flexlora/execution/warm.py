@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from flexlora.errors import UsageError
@@ -84,9 +85,9 @@ def _built(code: str) -> Path:
     return folder
 
 
-def _stamps(tools: object) -> list[tuple[str, int]]:
+def _stamps(tools: Iterable[str]) -> list[tuple[str, int]]:
     """An updated tool is another one, even where it says the same of itself."""
-    return [(tool, os.stat(tool).st_mtime_ns) for tool in sorted(map(str, tools))]  # type: ignore[call-overload]
+    return [(tool, Path(tool).stat().st_mtime_ns) for tool in sorted(tools)]
 
 
 def _failed(code: str, folder: Path, why: str) -> UsageError:

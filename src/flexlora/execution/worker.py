@@ -72,7 +72,7 @@ class Worker:
             SandboxBroken: the sandbox ended before the program did; this worker is of no more use.
             Stopped: the sandbox was stopped.
         """
-        stages = [(job.compile, job.compile_timeout_s)] if job.compile else []
+        stages: list[tuple[Sequence[str] | None, float]] = [(job.compile, job.compile_timeout_s)] if job.compile else []
         stages.append((job.run, job.run_timeout_s))
         request = {
             "stages": [{"argv": argv, "timeout_s": timeout_s} for argv, timeout_s in stages],

@@ -76,7 +76,10 @@ def print_comparison(found: RunComparison, console: Console | None = None) -> No
 def print_doctor(
     environment: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], console: Console | None = None
 ) -> None:
-    """Print what `flexlora doctor` found: the environment, then one row a check; `ok` of a row is its verdict."""
+    """Print what `flexlora doctor` found: the environment, then one row a check; `ok` of a row is its verdict.
+
+    A toolchain that is not installed (`ok` is None) has no fault.
+    """
     console = console or Console()
     for name, value in environment.items():
         shown = ", ".join(f"{k} {v or 'missing'}" for k, v in value.items()) if isinstance(value, Mapping) else value
@@ -94,7 +97,7 @@ def print_doctor(
 
 def _doctor_cell(column: str, value: Any) -> Text:
     if column == "ok":
-        return Text("ok", "green") if value else Text("FAILED", "bold red")
+        return Text("missing", "dim") if value is None else Text("ok", "green") if value else Text("FAILED", "bold red")
     return Text("" if value is None else str(value))
 
 

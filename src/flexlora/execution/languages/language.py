@@ -87,7 +87,7 @@ class Language:
     probe: Callable[[], Toolchain]
     """Finds the toolchain; raises ToolchainMissing."""
     install: str
-    """The command that installs the toolchain on Debian."""
+    """What installs the toolchain on Debian: a command, or words where there is none."""
     stem: Callable[[str], str] = lambda _: "program"
     """Source -> name of the source file without its extension."""
     compile: Command | None = None

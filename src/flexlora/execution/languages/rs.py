@@ -1,4 +1,4 @@
-"""Rust: `rustc` with its default edition (2015), as MultiPL-E has it, then the program; the verdict is the exit code."""
+"""Rust: `rustc` with its default edition (2015), like MultiPL-E, then the program; the exit code is the verdict."""
 
 from __future__ import annotations
 
