@@ -7,7 +7,17 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
 
@@ -16,6 +26,14 @@ class Advance(Protocol):
     """Report progress: `done` more of the total, and a short note to show beside the bar."""
 
     def __call__(self, done: int = 1, note: str = "") -> None: ...
+
+
+class _Rate(ProgressColumn):
+    """How many a second, of late; what an earlier call had done does not count."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g}/s", style="progress.data.speed")
 
 
 @contextmanager
@@ -27,6 +45,7 @@ def bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        _Rate(),
         TextColumn("{task.fields[note]}"),
         console=console,
         disable=not console.is_terminal,
@@ -39,7 +58,10 @@ def bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
         yield advance
     if not console.is_terminal:
         finished = display.tasks[task]
-        say(f"{description}: {finished.completed:.0f} of {total} {finished.fields['note']}".rstrip())
+        advanced, seconds = finished.completed - done, finished.elapsed or 0
+        rate = f"{advanced / seconds:.3g}/s" if advanced and seconds else ""
+        counted = f"{description}: {finished.completed:.0f} of {total}"
+        say(", ".join(part for part in (counted, finished.fields["note"], rate) if part))
 
 
 def say(message: str) -> None:

@@ -121,7 +121,7 @@ from pathlib import Path
 from flexlora.execution import Program
 from flexlora.execution.samples import execute_programs
 source = "import os; os.execv('/bin/sh', ['sh', '-c', 'sleep 0.%d; true', '{marker}'])"
-programs = (Program(f"t{{i}}", 0, "py", source % (i % 3 + 1)) for i in range(40))
+programs = [Program(f"t{{i}}", 0, "py", source % (i % 3 + 1)) for i in range(40)]
 execute_programs(programs, Path({path!r}), workers=3)
 """
 
