@@ -28,7 +28,7 @@ from flexlora.files import open_data, write_json
 from flexlora.recipe import Task
 from flexlora.version import __version__
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 FIRST = re.compile(r"\s*\[\s*(?P<end>\]?)")
 """What stands before the first element of a JSON list."""
 NEXT = re.compile(r"\s*(?:,\s*|(?P<end>\]))")
@@ -93,13 +93,20 @@ def elements(path: Path) -> Iterator[Any]:
                 number += 1
             except ValueError as error:
                 # It may only not have been read to its end: as much again, so that no part is parsed often.
-                more = file.read(len(text) - at + CHUNK)
+                more = _more(path, file, len(text) - at + CHUNK)
                 if not more:
                     where = f"entry {number + 1}: not valid JSON ({error})"
                     raise UsageError(f"{path}, {where}. Is the file complete?") from error
                 text, at = text[at:] + more, 0
                 continue
             yield element
+
+
+def _more(path: Path, file: io.TextIOWrapper, characters: int) -> str:
+    try:
+        return file.read(characters)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not valid JSON ({error}).") from error
 
 
 def _task_of(path: Path, name: str) -> str:
