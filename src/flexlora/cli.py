@@ -140,7 +140,8 @@ def execute(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder with the benchmark files.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Results file (default: beside SAMPLES, ending in _results.jsonl).")
+        Path | None,
+        typer.Option("--output", help="Results file (default: SAMPLES_results.jsonl, or results.jsonl in a folder)."),
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Programs at once (default: cores).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier results file.")] = False,

@@ -130,7 +130,7 @@ def in_words(summary: dict[str, Any]) -> str:
         f"{summary['passed']} of {summary['samples']} programs passed ({statuses})",
         *(
             f"pass@{k} {100 * score['estimate']:.1f} %, 95 % interval {100 * score['low']:.1f} to "
-            f"{100 * score['high']:.1f} ({score['method']})"
+            f"{100 * score['high']:.1f} ({score['method'].replace('wilson', 'Wilson')})"
             for k, score in summary["pass_at_k"].items()
         ),
         f"over {problems}, {each} sample{'s' if most != 1 else ''} each; {_read_as(summary)}",
