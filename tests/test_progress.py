@@ -11,14 +11,14 @@ from flexlora import progress
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=True, width=120, color_system=None))
+    monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=True, width=80, color_system=None))
     return screen
 
 
 def test_the_rate_counts_only_what_this_call_did(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(progress.console, "get_time", lambda: now)
-    with progress.bar("execute", 1000, done=900) as advance:
+    with progress.bar("execute generations_multiple-java.json", 1000, done=900) as advance:
         for _ in range(50):
             now += 0.5
             advance(1, "7 passed")

@@ -17,7 +17,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
+
+FIGURES = 55
+"""Columns of the line that are kept for what stands beside the description."""
 
 console = Console(stderr=True, highlight=False)
 
@@ -39,18 +43,21 @@ class _Rate(ProgressColumn):
 @contextmanager
 def bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
     """Show a bar while the block runs; the block calls what it is given as work is finished."""
+    # Where the line is too narrow, the bar and the description give way, not the figures.
+    shown = Text(description)
+    shown.truncate(max(12, console.width - FIGURES), overflow="ellipsis")
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        _Rate(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(table_column=Column(ratio=1)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        _Rate(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}"),
         console=console,
         disable=not console.is_terminal,
     ) as display:
-        task = display.add_task(description, total=total, completed=done, note="")
+        task = display.add_task(shown.plain, total=total, completed=done, note="")
 
         def advance(done: int = 1, note: str = "") -> None:
             display.update(task, advance=done, note=note)
