@@ -112,6 +112,7 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(recipe_file: Pat
 )
 def test_options_that_mean_nothing_are_refused(command: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "recipe.yaml").touch()
     done = flexlora(*(str(tmp_path / word) if word == "RUN" else word for word in command))
     assert (done.returncode, "not to be given here" in done.stderr) == (2, True)
 
@@ -142,6 +143,9 @@ def test_execute_scores_completions_and_programs_and_continues(benchmark: Path, 
     )
     done = flexlora("execute", programs)
     assert "1 of 3 programs passed" in done.stdout
+    scored = flexlora("score", tmp_path / "programs_results.jsonl")
+    assert scored.stdout.splitlines()[:2] == done.stdout.splitlines()[:2]
+    assert json.loads(flexlora("score", results, "--json").stdout)["pass_at_k"] == summary["pass_at_k"]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +153,8 @@ def test_execute_scores_completions_and_programs_and_continues(benchmark: Path, 
     [
         ('{"task_id": "HumanEval/0"', ["--task", "humaneval"], "line 1: not valid JSON"),
         ('{"task_id": "HumanEval/9", "completion": ""}', ["--task", "humaneval"], "no problem 'HumanEval/9'"),
-        ('{"task_id": "HumanEval/0"}', ["--task", "humaneval"], "`task_id` and `completion`"),
-        ('{"task_id": "HumanEval/0", "completion": ""}', [], "name their task"),
+        ('{"task_id": "HumanEval/0"}', ["--task", "humaneval"], "no format of samples"),
+        ('{"task_id": "Java/0", "completion": ""}', [], "--task multipl-e/humaneval/java"),
         ('{"language": "cobol", "program": ""}', [], "`language` must be one of"),
         ("", [], "holds no samples"),
     ],

@@ -1,3 +1,4 @@
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flexlora.errors import UsageError
-from flexlora.files import append_jsonl, read_appended, read_jsonl, write_whole
+from flexlora.files import append_jsonl, read_appended, read_jsonl, replacing, write_whole
 
 FULL_DISK = """
 import sys
@@ -94,3 +95,28 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path: Path) -> None:
         pytest.skip(f"no private mount possible here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 0
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_whole(path, "one")
+
+    def failing(error: BaseException) -> None:
+        with replacing(path) as file:
+            file.write(b"two")
+            raise error
+
+    for error in (UsageError("x"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            failing(error)
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_packed_data_is_told_by_its_first_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n\n{"a": 2}\n'))
+    assert list(read_jsonl(path)) == [(1, {"a": 1}), (3, {"a": 2})]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UsageError, match="damaged gzip"):
+        list(read_jsonl(path))

@@ -132,18 +132,23 @@ def generate(
 
 @app.command()
 def execute(
-    target: Annotated[str, typer.Argument(metavar="SAMPLES|RUN", help="A samples file, or the directory of a run.")],
-    task: Annotated[str | None, typer.Option("--task", help="Task that the samples' completions belong to.")] = None,
+    target: Annotated[
+        str, typer.Argument(metavar="SAMPLES|RUN", help="Samples in any of the formats, or the directory of a run.")
+    ],
+    task: Annotated[
+        str | None, typer.Option("--task", help="Task of the samples, where their ids or file name do not tell it.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder with the benchmark files.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Results file (default: beside SAMPLES, ending in _results.jsonl).")
+        Path | None,
+        typer.Option("--output", help="Results file (default: SAMPLES_results.jsonl, or results.jsonl in a folder)."),
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Programs at once (default: cores).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier results file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run programs in the sandbox and write their verdicts: of a samples file, or of a run."""
-    if Path(target).is_dir():
+    """Run programs in the sandbox and write their verdicts: of a samples file or folder, or of a run."""
+    if _is_run(target):
         _refuse_given(f"{target} is a run", {"--task": task, "--data-dir": data_dir, "--output": output})
         from flexlora import folder, pipeline
 
@@ -176,12 +181,23 @@ def evaluate(
 
 
 @app.command()
-def score(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Score a run's verdicts and compare its variants; writes summary.json."""
+def score(
+    target: Annotated[
+        str, typer.Argument(metavar="RUN|RESULTS", help="The directory of a run, or verdicts in any of the formats.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Score a run's verdicts and compare its variants, which writes summary.json; or score a file of verdicts."""
+    if not _is_run(target):
+        from flexlora.evaluation import sample_files
+
+        scored = sample_files.score_file(Path(target))
+        _print_json(scored) if as_json else typer.echo(sample_files.in_words(scored))
+        return
     from flexlora import folder, pipeline
     from flexlora.report.terminal import print_summary
 
-    run_folder = folder.existing(run)
+    run_folder = folder.existing(Path(target))
     with folder.locked(run_folder):
         summary = pipeline.score(run_folder)
     _print_json(summary) if as_json else print_summary(summary)
@@ -276,11 +292,15 @@ def main() -> None:
 
 def _target(target: str, output: Path | None, overrides: list[str] | None) -> tuple[Any, Path | None, list[str]]:
     """The arguments of `pipeline.start` for a recipe, or for a run directory, whose recipe is read from it."""
-    if not (Path(target) / "recipe.yaml").is_file():
+    if not _is_run(target):
         return target, output, overrides or []
     if overrides or output:
         raise UsageError(f"{target} is a run: its recipe is fixed; --set and --output go with a recipe.")
     return str(Path(target) / "recipe.yaml"), Path(target), []
+
+
+def _is_run(target: str) -> bool:
+    return (Path(target) / "recipe.yaml").is_file()
 
 
 def _refuse_given(where: str, options: dict[str, Any]) -> None:

@@ -4,17 +4,21 @@
 own half-written line back. A torn last line (the process was killed while writing it) counts as not done:
 `read_appended` passes over it, `append_jsonl` writes in its place. Damage anywhere else is an error, because then
 finished work would be lost.
+
+Data files (what others wrote) may be packed with gzip; their first bytes tell, not their names.
 """
 
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from flexlora.errors import FlexError, UsageError
 
@@ -27,19 +31,31 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         FlexError: the disk is full or the folder cannot be written; the old file is still there.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """`write_whole` of what the block writes into the file that it is given; a block that fails changes nothing.
+
+    Raises:
+        FlexError: the disk is full or the folder cannot be written; the old file is still there.
+    """
     temporary = path.with_name(f".{path.name}.partial")  # always this name: what a killed process left is reused
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        raise _write_error(path, error) from error
+        if isinstance(error, OSError):
+            raise _write_error(path, error) from error
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -92,14 +108,28 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
     Raises:
         UsageError: the file is missing, or a line is not a JSON object; names the line.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
-    with file:
+    with open_data(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield number, _parse(path, number, line)
+
+
+@contextmanager
+def open_data(path: Path) -> Iterator[IO[bytes]]:
+    """A data file open for reading, unpacked where it is gzip.
+
+    Raises:
+        UsageError: the file is missing, cannot be read, or is packed and damaged.
+    """
+    try:
+        with path.open("rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            yield cast(IO[bytes], file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UsageError(f"{path}: damaged gzip ({error}). Copy or pack it anew.") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def read_appended(path: Path) -> list[Record]:
@@ -110,13 +140,24 @@ def read_appended(path: Path) -> list[Record]:
     Raises:
         UsageError: the file cannot be read, or a line before the last is damaged; names the line and what to do.
     """
+    return [record for _, record in iterate_appended(path)]
+
+
+def iterate_appended(path: Path) -> Iterator[tuple[int, Record]]:
+    """`read_appended` one record at a time, each with the offset of its line in the file."""
     try:
-        content = path.read_bytes()
+        file = path.open("rb")
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
-    return [_parse(path, i, line) for i, line in enumerate(content.split(b"\n")[:-1], start=1)]
+    offset = 0
+    with file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            yield offset, _parse(path, number, line)
+            offset += len(line)
 
 
 def _parse(path: Path, number: int, line: bytes) -> Record:

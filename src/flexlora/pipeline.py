@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
 from flexlora.execution import sandbox
 from flexlora.execution.languages import toolchain
-from flexlora.execution.samples import execute_programs, recorded
+from flexlora.execution.results_file import recorded
+from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Program, Verdict
-from flexlora.files import read_appended, write_json
+from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import complete, generate_samples
 from flexlora.preflight import Plan, check
@@ -164,13 +166,12 @@ def execute(run: RunFolder, workers: int | None = None, overwrite: bool = False)
             raise FlexError(
                 f"{run.path / item.path}: {missing} completions are missing; `flexlora generate {run.path}` makes them."
             )
-        by_id = {problem.task_id: problem for problem in problems}
-        samples = read_appended(run.path / item.path / "samples.jsonl")
-        programs = (program_of(by_id[sample["task_id"]], sample) for sample in samples)
+        programs = partial(_programs, run.path / item.path / "samples.jsonl", problems)
+        surveyed = survey(programs)
         results = run.path / item.path / "results.jsonl"
         done = {} if overwrite else recorded(results)
-        with bar(f"execute {item.label()}", len(samples), done=len(done)) as advance:
-            passed = sum(bool(record["passed"]) for record in done.values())
+        with bar(f"execute {item.label()}", len(surveyed.hashes), done=len(done)) as advance:
+            passed = sum(result.passed for result in done.values())
 
             def on_verdict(verdict: Verdict) -> None:
                 nonlocal passed
@@ -178,7 +179,9 @@ def execute(run: RunFolder, workers: int | None = None, overwrite: bool = False)
                 advance(1, f"{passed} passed")
 
             workers = workers or run.recipe.execution.workers
-            execute_programs(programs, results, workers=workers, overwrite=overwrite, on_verdict=on_verdict)
+            execute_programs(
+                programs, results, surveyed=surveyed, workers=workers, overwrite=overwrite, on_verdict=on_verdict
+            )
 
 
 def score(run: RunFolder) -> Summary:
@@ -211,6 +214,11 @@ def report(run: RunFolder) -> Path:
     """Write `report.html` from the run's files."""
     prompts = {(p.task, p.task_id): p.prompt for _, problems in _with_problems(run) for p in problems}
     return write_report(run.path, read_summary(run.path), prompts)
+
+
+def _programs(samples: Path, problems: Sequence[Problem]) -> Iterator[Program]:
+    by_id = {problem.task_id: problem for problem in problems}
+    return (program_of(by_id[sample["task_id"]], sample) for _, sample in iterate_appended(samples))
 
 
 def program_of(problem: Problem, sample: Mapping[str, Any]) -> Program:

@@ -7,7 +7,21 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+FIGURES = 55
+"""Columns of the line that are kept for what stands beside the description."""
 
 console = Console(stderr=True, highlight=False)
 
@@ -18,20 +32,32 @@ class Advance(Protocol):
     def __call__(self, done: int = 1, note: str = "") -> None: ...
 
 
+class _Rate(ProgressColumn):
+    """How many a second, of late; what an earlier call had done does not count."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g}/s", style="progress.data.speed")
+
+
 @contextmanager
 def bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
     """Show a bar while the block runs; the block calls what it is given as work is finished."""
+    # Where the line is too narrow, the bar and the description give way, not the figures.
+    shown = Text(description)
+    shown.truncate(max(12, console.width - FIGURES), overflow="ellipsis")
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(table_column=Column(ratio=1)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        _Rate(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}"),
         console=console,
         disable=not console.is_terminal,
     ) as display:
-        task = display.add_task(description, total=total, completed=done, note="")
+        task = display.add_task(shown.plain, total=total, completed=done, note="")
 
         def advance(done: int = 1, note: str = "") -> None:
             display.update(task, advance=done, note=note)
@@ -39,7 +65,10 @@ def bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
         yield advance
     if not console.is_terminal:
         finished = display.tasks[task]
-        say(f"{description}: {finished.completed:.0f} of {total} {finished.fields['note']}".rstrip())
+        advanced, seconds = finished.completed - done, finished.elapsed or 0
+        rate = f"{advanced / seconds:.3g}/s" if advanced and seconds else ""
+        counted = f"{description}: {finished.completed:.0f} of {total}"
+        say(", ".join(part for part in (counted, finished.fields["note"], rate) if part))
 
 
 def say(message: str) -> None:

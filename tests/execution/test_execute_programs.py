@@ -80,6 +80,26 @@ def test_the_same_key_twice_is_refused_before_anything_runs(tmp_path: Path) -> N
     assert not (tmp_path / "results.jsonl").exists()
 
 
+def test_programs_that_can_be_read_only_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="read twice"):
+        execute_programs(iter(some(2)), tmp_path / "results.jsonl")
+    assert execute_programs(lambda: iter(some(2)), tmp_path / "results.jsonl").executed == 2
+
+
+def test_programs_that_change_between_the_readings_are_refused(tmp_path: Path) -> None:
+    changed = [Program("t0", 0, "py", "assert True"), *some(2)[1:]]
+    for other, message in ((changed, "t0 sample 0 changed"), (some(1), "There were 2 programs, now there are 1")):
+        readings = iter((some(2), other))
+        with pytest.raises(UsageError, match=message):
+            execute_programs(lambda readings=readings: next(readings), tmp_path / "results.jsonl")
+
+
+def test_results_are_numbered_by_the_lowest_free_number(tmp_path: Path) -> None:
+    samples = [{}, {"sample": 1}, {}, {}, {"sample": 5}, {}]
+    path = write(tmp_path / "p.jsonl", *({"language": "py", "program": "", "task_id": "x"} | s for s in samples))
+    assert [program.sample for program in read_programs(path)] == [0, 1, 2, 3, 5, 4]
+
+
 def test_a_file_that_holds_no_results_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"x": 1}\n{"y": 2}')
@@ -123,7 +143,7 @@ from pathlib import Path
 from flexlora.execution import Program
 from flexlora.execution.samples import execute_programs
 source = "import os; os.execv('/bin/sh', ['sh', '-c', 'sleep 0.%d; true', '{marker}'])"
-programs = (Program(f"t{{i}}", 0, "py", source % (i % 3 + 1) + f"  # {{i}}") for i in range(40))
+programs = [Program(f"t{{i}}", 0, "py", source % (i % 3 + 1) + f"  # {{i}}") for i in range(40)]
 execute_programs(programs, Path({path!r}), workers=3)
 """
 

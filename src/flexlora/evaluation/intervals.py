@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +37,13 @@ def wilson(passes: int, problems: int) -> Interval:
     Raises:
         UsageError: no problems.
     """
-    from scipy.stats import binomtest  # most of a second to import, which `flexlora execute` need not wait for
-
     _refuse_empty(problems)
-    interval = binomtest(passes, problems).proportion_ci(LEVEL, method="wilson")
-    return Interval(float(interval.low), float(interval.high))
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    share, weight = passes / problems, z * z / problems
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * sqrt(share * (1 - share) / problems + weight / (4 * problems)) / (1 + weight)
+    # At no pass and at all of them a bound is 0 or 1 but for rounding.
+    return Interval(0.0 if passes == 0 else middle - half, 1.0 if passes == problems else middle + half)
 
 
 def bootstrap(values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:

@@ -1,26 +1,26 @@
-"""`flexlora execute SAMPLES`: verdicts and a score for a file of completions or of whole programs.
+"""`flexlora execute SAMPLES` and `flexlora score VERDICTS`: a score for a file in any of the public formats.
 
-A line is either a completion of a known task (`task_id, completion`, as `openai/human-eval` writes it) or a whole
-program (`language, program`). Imports no torch.
+Verdicts are appended to our own `results.jsonl`, from which a stopped execution continues. When all are there, the
+format's own results file is written beside it, whole. Imports no torch.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flexlora.data import Problem
-from flexlora.data.tasks import load_problems
 from flexlora.errors import UsageError
-from flexlora.evaluation.passk import pass_at_k
+from flexlora.evaluation.formats import SampleFile, recognise
+from flexlora.evaluation.formats.sample_file import stem
+from flexlora.evaluation.formats.verdicts import read_verdicts, tally_of
+from flexlora.evaluation.score import Estimate
+from flexlora.evaluation.tally import Tally
 from flexlora.execution import require
-from flexlora.execution.samples import SampleNumbers, execute_programs, read_programs, recorded
-from flexlora.execution.verdict import Program, Verdict
-from flexlora.files import read_jsonl
+from flexlora.execution.results_file import open_results, recorded
+from flexlora.execution.samples import execute_programs, survey
+from flexlora.execution.verdict import Verdict
 from flexlora.progress import bar
-from flexlora.recipe import Task
 
 
 def execute_file(
@@ -34,83 +34,138 @@ def execute_file(
     """Run every program of a samples file; programs that `output` has a verdict of are not run again.
 
     Args:
-        path: JSONL with `task_id, completion` (then `task` is needed) or `language, program`.
-        task: the task that completions belong to, e.g. `humaneval`.
+        path: a file in one of the formats of `evaluation.formats`, or a folder of MultiPL-E completions.
+        task: the task that completions belong to, where neither ids nor file name tell it.
         data_dir: folder with the benchmark files; None loads from the hub.
-        output: results file; by default beside `path`, ending in `_results.jsonl`.
-        overwrite: replace an earlier results file.
+        output: results file; by default beside `path` and ending in `_results.jsonl`, of a folder in it. The format's
+            own results file comes into the same folder.
+        overwrite: replace earlier results.
 
     Returns:
-        `samples`, `passed`, `problems`, `pass@1` (mean over problems), `statuses` and `results` (the file).
+        What `_summary` says, and `results` and `native_results`: the files.
 
     Raises:
-        UsageError: a line, the task, a toolchain or the sandbox is wrong or missing.
+        UsageError: before anything runs: a sample, the task, a toolchain or the sandbox is wrong or missing, or there
+            are results that are not of these samples.
     """
-    output = output or path.with_name(f"{path.stem}_results.jsonl")
-    if output.resolve() == path.resolve():
-        raise UsageError(f"--output {output}: that is the samples file itself.")
-    if task is None:
-        if next((record for _, record in read_jsonl(path) if "program" not in record), None) is not None:
-            raise UsageError(
-                f"{path}: not all lines hold a whole program (language, program). For completions name their task, "
-                "e.g. --task humaneval."
-            )
-        if data_dir is not None:
-            raise UsageError(f"--data-dir {data_dir}: whole programs need no data; name the --task of completions.")
-        programs = list(read_programs(path))
-    else:
-        problems, _ = load_problems(Task(name=task), data_dir)
-        programs = list(_joined(path, {problem.task_id: problem for problem in problems}, task))
-    if not programs:
+    samples = recognise(path, task, data_dir)
+    output = output or (path / "results.jsonl" if path.is_dir() else path.with_name(f"{stem(path)}_results.jsonl"))
+    native = samples.native_results(output.parent)
+    _refuse_output(path, output, native)
+    surveyed = survey(samples)
+    if not surveyed.hashes:
         raise UsageError(f"{path}: the file holds no samples.")
-    require({program.language for program in programs})
-    done = 0 if overwrite else len(recorded(output))
-    with bar(f"execute {path.name}", len(programs), done=done) as advance:
+    require(surveyed.languages)
+    done = {} if overwrite else recorded(output)
+    _refuse_foreign(native, output, continued=bool(done), overwrite=overwrite)
+    with bar(f"execute {path.name}", len(surveyed.hashes), done=len(done)) as advance:
+        passed = sum(result.passed for result in done.values())
 
         def on_verdict(verdict: Verdict) -> None:
-            advance(1, verdict.status)
+            nonlocal passed
+            passed += verdict.passed
+            advance(1, f"{passed} passed")
 
-        execute_programs(programs, output, workers=workers, overwrite=overwrite, on_verdict=on_verdict)
-    return summarise(recorded(output).values(), output)
+        execute_programs(
+            samples, output, surveyed=surveyed, workers=workers, overwrite=overwrite, on_verdict=on_verdict
+        )
+    tally = tally_of(output)
+    scores = tally.scores()
+    with open_results(output) as results:
+        samples.write_native(output.parent, results, scores)
+    summary = _summary(samples.format, tally, scores, samples.task, samples.problems)
+    return summary | {"results": str(output), "native_results": [str(file) for file in native]}
 
 
-def summarise(results: Collection[dict[str, Any]], output: Path) -> dict[str, Any]:
-    """Counts and pass@1 of a results file."""
-    samples: Counter[str] = Counter(result["task_id"] for result in results)
-    passed: Counter[str] = Counter(result["task_id"] for result in results if result["passed"])
+def score_file(path: Path) -> dict[str, Any]:
+    """The score of a file, or a folder, that holds verdicts already; nothing is run.
+
+    Returns:
+        What `_summary` says, and `results`: the file.
+
+    Raises:
+        UsageError: it holds no verdicts, or one is damaged.
+    """
+    format_, tally = read_verdicts(path)
+    return _summary(format_, tally, tally.scores()) | {"results": str(path), "native_results": []}
+
+
+def _summary(
+    format_: str, tally: Tally, scores: dict[int, Estimate], task: str | None = None, problems: int | None = None
+) -> dict[str, Any]:
+    """Counts and scores, for `--json`. `pass_at_k` is shaped as in a run's `summary.json`."""
+    counts = tally.samples.values()
     return {
-        "samples": len(results),
-        "passed": passed.total(),
-        "problems": len(samples),
-        "pass@1": sum(pass_at_k(n, passed[task_id], 1) for task_id, n in samples.items()) / len(samples),
-        "statuses": dict(Counter(str(result["status"]) for result in results).most_common()),
-        "results": str(output),
+        "format": format_,
+        "task": task,
+        "task_problems": problems,
+        "problems": len(tally.samples),
+        "samples": tally.samples.total(),
+        "samples_per_problem": [min(counts), max(counts)],
+        "passed": tally.passes.total(),
+        "pass@1": scores[1].estimate,
+        "pass_at_k": {str(k): _interval(score) for k, score in scores.items()},
+        "statuses": dict(tally.statuses.most_common()),
+    }
+
+
+def _interval(score: Estimate) -> dict[str, Any]:
+    return {
+        "estimate": score.estimate,
+        "low": score.interval.low,
+        "high": score.interval.high,
+        "method": score.method,
     }
 
 
 def in_words(summary: dict[str, Any]) -> str:
     """The summary for a reader."""
     statuses = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
-    return (
-        f"{summary['passed']} of {summary['samples']} programs passed ({statuses})\n"
-        f"pass@1 {100 * summary['pass@1']:.1f} % over {summary['problems']} problems\n"
-        f"verdicts: {summary['results']}"
-    )
+    least, most = summary["samples_per_problem"]
+    problems = f"{summary['problems']} problem{'s' if summary['problems'] != 1 else ''}"
+    if summary["task_problems"] not in (None, summary["problems"]):
+        problems += f" of the {summary['task_problems']} of {summary['task']}"
+    each = f"{most}" if least == most else f"{least} to {most}"
+    lines = [
+        f"{summary['passed']} of {summary['samples']} programs passed ({statuses})",
+        *(
+            f"pass@{k} {100 * score['estimate']:.1f} %, 95 % interval {100 * score['low']:.1f} to "
+            f"{100 * score['high']:.1f} ({score['method'].replace('wilson', 'Wilson')})"
+            for k, score in summary["pass_at_k"].items()
+        ),
+        f"over {problems}, {each} sample{'s' if most != 1 else ''} each; {_read_as(summary)}",
+        f"verdicts: {summary['results']}",
+    ]
+    if native := summary["native_results"]:
+        where = native[0] if len(native) == 1 else f"{len(native)} files, {native[0]} the first"
+        lines.append(f"as {summary['format']} writes them: {where}")
+    return "\n".join(lines)
 
 
-def _joined(path: Path, problems: dict[str, Problem], task: str) -> Iterator[Program]:
-    numbers = SampleNumbers(path)
-    for number, record in read_jsonl(path):
-        task_id, completion = record.get("task_id"), record.get("completion")
-        if not isinstance(task_id, str) or not isinstance(completion, str):
-            raise UsageError(f"{path}, line {number}: a sample of a task has `task_id` and `completion`, both text.")
-        if task_id not in problems:
-            raise UsageError(f"{path}, line {number}: task {task} has no problem {task_id!r}.")
-        problem = problems[task_id]
-        yield Program(
-            task_id=task_id,
-            sample=numbers.of(number, record, task_id),
-            language=problem.language,
-            source=problem.program(completion),
-            timeout_s=problem.timeout_s,
+def _read_as(summary: dict[str, Any]) -> str:
+    return f"read as {summary['format']}" + (f", task {summary['task']}" if summary["task"] else "")
+
+
+def _refuse_output(path: Path, output: Path, native: Iterable[Path]) -> None:
+    if output.resolve() == path.resolve():
+        raise UsageError(f"--output {output}: that is the samples file itself.")
+    if output.resolve() in {file.resolve() for file in native}:
+        raise UsageError(
+            f"--output {output}: that is the format's own results file, which is written beside --output when all "
+            "programs have run. Choose another name."
         )
+
+
+def _refuse_foreign(native: Iterable[Path], output: Path, *, continued: bool, overwrite: bool) -> None:
+    """Somebody's verdicts are not replaced by ours; ours, with the results that they were made from beside, are."""
+    for file in native:
+        if overwrite:
+            file.unlink(missing_ok=True)
+        elif file.exists() and not continued:
+            raise UsageError(
+                f"{file}: is there already, and not from {output}, which holds nothing. Pass --overwrite to replace "
+                "it, or --output with another folder. `flexlora score` scores what is there."
+            )
+
+
+__all__ = ["SampleFile", "execute_file", "in_words", "score_file"]

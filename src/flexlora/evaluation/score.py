@@ -38,25 +38,35 @@ def score(results: TaskResults, ks: Sequence[int], *, seed: int = 0) -> TaskScor
     Raises:
         UsageError: a k is greater than the number of samples per problem.
     """
+    samples = dict.fromkeys(results.passes, results.samples_per_problem)
     return TaskScore(
         problems=len(results.passes),
         samples_per_problem=results.samples_per_problem,
-        pass_at_k={k: _estimate(results, k, seed) for k in ks},
+        pass_at_k={k: estimate(samples, results.passes, k, seed=seed) for k in ks},
         statuses=results.statuses,
     )
 
 
 def problem_values(results: TaskResults, k: int) -> list[float]:
     """pass@k of each problem, in the order of `results.passes`."""
-    n = results.samples_per_problem
-    of_count = {c: pass_at_k(n, c, k) for c in set(results.passes.values())}
-    return [of_count[c] for c in results.passes.values()]
+    return _values(dict.fromkeys(results.passes, results.samples_per_problem), results.passes, k)
 
 
-def _estimate(results: TaskResults, k: int, seed: int) -> Estimate:
-    values = problem_values(results, k)
-    mean = sum(values) / len(values)
+def estimate(samples: Mapping[str, int], passes: Mapping[str, int], k: int, *, seed: int = 0) -> Estimate:
+    """pass@k over problems with `samples[task_id]` samples, `passes[task_id]` of which pass.
+
+    Raises:
+        UsageError: no problems, or one has fewer than k samples.
+    """
+    values = _values(samples, passes, k)
     resampled = bootstrap(values, seed=seed)
-    if results.samples_per_problem > 1:
+    mean = sum(values) / len(values)
+    if max(samples.values()) > 1:
         return Estimate(mean, resampled, "bootstrap")
-    return Estimate(mean, wilson(sum(results.passes.values()), len(values)), "wilson", resampled)
+    return Estimate(mean, wilson(sum(passes.values()), len(values)), "wilson", resampled)
+
+
+def _values(samples: Mapping[str, int], passes: Mapping[str, int], k: int) -> list[float]:
+    counts = [(n, passes[task_id]) for task_id, n in samples.items()]
+    of_count = {(n, c): pass_at_k(n, c, k) for n, c in set(counts)}
+    return [of_count[count] for count in counts]

@@ -1,4 +1,8 @@
-"""The execute stage over files: whole programs in, `results.jsonl` out, resumable at any moment."""
+"""The execute stage over files: whole programs in, `results.jsonl` out, resumable at any moment.
+
+Programs are read twice: once to check them all and to keep a hash of each, then once to run them. So memory does not
+grow with their size, and nothing runs before all of them are known to be good.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,20 @@ from pathlib import Path
 from flexlora.errors import FlexError, UsageError
 from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.pool import execute
+from flexlora.execution.results_file import Done, Key, recorded
 from flexlora.execution.verdict import Program, Status, Verdict
-from flexlora.files import Record, append_jsonl, read_appended, read_jsonl
+from flexlora.files import append_jsonl, read_jsonl
 
-Key = tuple[str, int]
+Programs = Iterable[Program] | Callable[[], Iterable[Program]]
+"""Programs that can be read more than once: a list or the like, or a function that begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a first reading of all programs found."""
+
+    hashes: Mapping[Key, str]
+    languages: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +46,30 @@ class ExecutionSummary:
     """Status -> number of programs, of this call."""
 
 
+def survey(programs: Programs) -> Survey:
+    """Read all programs once and keep the hash of each.
+
+    Raises:
+        UsageError: two programs have the same task and sample, or whatever reading them raises.
+        TypeError: they could not be read a second time.
+    """
+    hashes: dict[Key, str] = {}
+    languages = set()
+    for program in _anew(programs):
+        if (program.task_id, program.sample) in hashes:
+            raise UsageError(
+                f"Two programs are {program.task_id} sample {program.sample}. Every program needs its own pair."
+            )
+        hashes[program.task_id, program.sample] = program.sha256
+        languages.add(program.language)
+    return Survey(hashes, frozenset(languages))
+
+
 def execute_programs(
-    programs: Iterable[Program],
+    programs: Programs,
     results_path: Path,
     *,
+    surveyed: Survey | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     on_verdict: Callable[[Verdict], None] | None = None,
@@ -43,75 +77,68 @@ def execute_programs(
     """Run the programs that have no result in `results_path` yet and append one line for each.
 
     Args:
+        surveyed: the `survey` of these programs, where the caller has it already.
         workers: programs at a time; None for one per core.
         overwrite: drop the results that are there.
         on_verdict: called after each line is written.
 
     Raises:
         UsageError: before the first program: two programs have the same task and sample, the file is no results file,
-            it holds results of other programs, it cannot be written, or another process writes it.
+            it holds results of other programs, it cannot be written, or another process writes it. Later: the
+            programs are not those of the first reading.
         FlexError: the sandbox failed for some programs, twice each; all others have their results.
     """
-    wanted = _by_key(programs)
+    wanted = (surveyed or survey(programs)).hashes
     statuses: Counter[str] = Counter()
-    failed: list[Verdict] = []
+    failures, first = 0, None
     with _held(results_path):
         if overwrite:
             os.truncate(results_path, 0)
         done = recorded(results_path)
         _refuse_others(results_path, done, wanted)
-        missing = [program for key, program in wanted.items() if key not in done]
-        with closing(execute(missing, workers=workers)) as verdicts:
+        with closing(execute(_missing(programs, wanted, done), workers=workers)) as verdicts:
             for verdict in verdicts:
                 if verdict.status is Status.INFRASTRUCTURE_ERROR:
-                    failed.append(verdict)
+                    failures, first = failures + 1, first or verdict
                     continue
                 append_jsonl(results_path, verdict.record())
                 statuses[verdict.status] += 1
                 if on_verdict is not None:
                     on_verdict(verdict)
-    if failed:
-        first = failed[0]
+    if first is not None:
         raise FlexError(
-            f"{len(failed)} programs could not be run, tried twice each; the first is {first.task_id} sample "
+            f"{failures} programs could not be run, tried twice each; the first is {first.task_id} sample "
             f"{first.sample}: {first.stderr.strip()}\nThe results of all others are in {results_path}. "
             "`flexlora doctor` checks this machine; running the same command again runs what is missing."
         )
     return ExecutionSummary(statuses.total(), len(done), dict(statuses))
 
 
-def recorded(results_path: Path) -> dict[Key, Record]:
-    """The results in a file, by task and sample.
-
-    Raises:
-        UsageError: the file cannot be read, or a line is no result; names the line.
-    """
-    records: dict[Key, Record] = {}
-    for line, record in enumerate(read_appended(results_path), start=1):
-        key = record.get("task_id"), record.get("sample")
-        if not (isinstance(key[0], str) and type(key[1]) is int and isinstance(record.get("passed"), bool)):
-            raise UsageError(
-                f"{results_path}, line {line}: not a result (task_id, sample, passed); the file was left as it is. "
-                "Choose another --output."
-            )
-        records[key[0], key[1]] = record
-    return records
+def _anew(programs: Programs) -> Iterable[Program]:
+    if callable(programs):
+        return programs()
+    if isinstance(programs, Iterator):
+        raise TypeError("Programs are read twice: give a list, or a function that returns a new iterator each time.")
+    return programs
 
 
-def _by_key(programs: Iterable[Program]) -> dict[Key, Program]:
-    wanted: dict[Key, Program] = {}
-    for program in programs:
-        if (program.task_id, program.sample) in wanted:
-            raise UsageError(
-                f"Two programs are {program.task_id} sample {program.sample}. Every program needs its own pair."
-            )
-        wanted[program.task_id, program.sample] = program
-    return wanted
+def _missing(programs: Programs, wanted: Mapping[Key, str], done: Mapping[Key, Done]) -> Iterator[Program]:
+    """The programs without a result, in order; all of them are still those of the survey, or it is an error."""
+    seen = 0
+    for program in _anew(programs):
+        seen += 1
+        key = program.task_id, program.sample
+        if key not in done:
+            if program.sha256 != wanted.get(key):
+                raise UsageError(f"{key[0]} sample {key[1]} changed while the programs were running. Run them again.")
+            yield program
+    if seen != len(wanted):
+        raise UsageError(f"There were {len(wanted)} programs, now there are {seen}. Run them again.")
 
 
-def _refuse_others(results_path: Path, done: Mapping[Key, Record], wanted: Mapping[Key, Program]) -> None:
-    for key, record in done.items():
-        if key in wanted and record.get("program_sha256") == wanted[key].sha256:
+def _refuse_others(results_path: Path, done: Mapping[Key, Done], wanted: Mapping[Key, str]) -> None:
+    for key, result in done.items():
+        if key in wanted and result.program_sha256 == wanted[key]:
             continue
         what = "but of a different program" if key in wanted else "which is not among these programs"
         raise UsageError(
@@ -163,6 +190,7 @@ class SampleNumbers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._taken: dict[str, set[int]] = {}
+        self._next: dict[str, Iterator[int]] = {}
 
     def of(self, line: int, record: Mapping[str, object], task_id: str) -> int:
         """The number of this line.
@@ -171,7 +199,12 @@ class SampleNumbers:
             UsageError: it is not a number from 0, or an earlier line of the task has it; names file and line.
         """
         taken = self._taken.setdefault(task_id, set())
-        sample = record.get("sample", next(i for i in itertools.count() if i not in taken))
+        if "sample" in record:
+            sample = record["sample"]
+        else:
+            # Numbers are never given back, so the search goes on where it ended.
+            free = self._next.setdefault(task_id, itertools.count())
+            sample = next(number for number in free if number not in taken)
         if type(sample) is not int or sample < 0:
             raise _field_error(self._path, line, "sample", "a number from 0", record)
         if sample in taken:

@@ -1,0 +1,72 @@
+"""Reading `results.jsonl`: of every result what resuming and scoring need, of one at a time the whole record.
+
+A results file of 20,000 programs can hold hundreds of megabytes of output, so that is left in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from sys import intern
+from typing import IO, Any
+
+from flexlora.errors import UsageError
+from flexlora.execution.verdict import Status
+from flexlora.files import Record, iterate_appended
+
+Key = tuple[str, int]
+"""(task_id, sample): what identifies a program within a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What is kept in memory of one result."""
+
+    passed: bool
+    status: str
+    program_sha256: str | None
+    offset: int
+    """Where its line begins in the file."""
+
+
+def recorded(path: Path) -> dict[Key, Done]:
+    """The results in a file, by task and sample; a missing file has none.
+
+    Raises:
+        UsageError: the file cannot be read, or a line is no result; names the line.
+    """
+    results: dict[Key, Done] = {}
+    for line, (offset, record) in enumerate(iterate_appended(path), start=1):
+        task_id, sample, passed, status = (record.get(field) for field in ("task_id", "sample", "passed", "status"))
+        if not (isinstance(task_id, str) and type(sample) is int and type(passed) is bool and status in list(Status)):
+            raise UsageError(
+                f"{path}, line {line}: not a result (task_id, sample, status, passed); the file was left as it is. "
+                "Choose another --output."
+            )
+        results[intern(task_id), sample] = Done(passed, intern(str(status)), record.get("program_sha256"), offset)
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A results file that is open for reading."""
+
+    done: Mapping[Key, Done]
+    file: IO[bytes]
+
+    def record(self, key: Key) -> Record:
+        """The whole record of one result."""
+        self.file.seek(self.done[key].offset)
+        record: dict[str, Any] = json.loads(self.file.readline())
+        return record
+
+
+@contextmanager
+def open_results(path: Path) -> Iterator[Results]:
+    """The results in `path`, whole records included."""
+    done = recorded(path)
+    with path.open("rb") as file:
+        yield Results(done, file)
