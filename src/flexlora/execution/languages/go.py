@@ -20,6 +20,7 @@ from flexlora.execution.languages.language import (
     Language,
     MemoryLimit,
     Toolchain,
+    ToolchainMissing,
     by_exit_code,
     find_tool,
     tool_version,
@@ -40,6 +41,8 @@ ENVIRONMENT = {
     "CGO_ENABLED": "0",
     "GOMAXPROCS": "1",
 }
+CACHES = "/var/tmp"
+"""Not /tmp, which the sandbox has for itself."""
 USUAL = """\
 package usual_test
 
@@ -68,7 +71,10 @@ import (
 def probe() -> Toolchain:
     go = find_tool("go")
     version = tool_version(go, "version")
-    cache = tempfile.mkdtemp(prefix="flexlora-go-", dir="/var/tmp")  # not in /tmp, which the sandbox has for itself
+    try:
+        cache = tempfile.mkdtemp(prefix="flexlora-go-", dir=CACHES)
+    except OSError as error:
+        raise ToolchainMissing(f"Go's build cache cannot be kept in {CACHES} ({error.strerror})") from error
     atexit.register(shutil.rmtree, cache, ignore_errors=True)
     Path(cache).chmod(0o755)  # the sandbox is another user's
     fill(cache, go, USUAL)
