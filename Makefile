@@ -1,13 +1,15 @@
-# make demo   the main job, on a small model made on the spot: no download, no GPU, no account
-# make test   the tests
-# Both set up everything they need first: a virtual environment in .venv, and system packages (as root).
+# make demo             the main job, on a small model made on the spot: no download, no GPU, no account
+# make test             the tests; those of languages that are not installed are skipped
+# make languages        installs the toolchains of all languages (1.7 GB)
+# make test-languages   the tests of the heavy languages and of all published verdicts; none is skipped
+# All set up everything they need first: a virtual environment in .venv, and system packages (as root).
 
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint docs setup system clean
+.PHONY: demo test test-languages lint docs setup system languages clean
 
 demo: setup
 	$(BIN)/flexlora tiny build
@@ -15,6 +17,9 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+test-languages: setup languages
+	FLEXLORA_ALL_TOOLCHAINS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/execution -m 'toolchains or slow'
 
 lint: setup
 	$(BIN)/ruff check .
@@ -34,6 +39,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 system:
 	@sh scripts/system.sh
+
+languages:
+	@sh scripts/system.sh all
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from flexlora.cli import main
+
 COMMANDS = ("run", "train", "generate", "execute", "evaluate", "score", "report", "compare", "recipes", "doctor")
 
 
@@ -47,6 +49,19 @@ def test_recipes_lists_the_packaged_ones() -> None:
     assert "paper/round5-fourier-mlp" in described
     assert all(described.values())
     assert "mbpp-java" in flexlora("recipes").stdout
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (None, 0), (False, 1)])
+def test_the_doctor_fails_for_what_is_wrong_and_not_for_what_is_missing(
+    ok: bool | None, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"name": "go", "ok": ok, "version": None, "good": None, "bad": None, "limits": "", "install": "words"}
+    monkeypatch.setattr("flexlora.execution.doctor.check", lambda: [row])
+    monkeypatch.setattr(sys, "argv", ["flexlora", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert "words" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from flexlora.errors import FlexError, UsageError
@@ -145,11 +146,27 @@ def execute(
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Programs at once (default: cores).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier results file.")] = False,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            click_type=click.Choice(["warm", "fresh", "cold"]),
+            help="How programs start: warm (default), fresh (a new interpreter for each Python program), or cold.",
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool | None, typer.Option("--no-cache", help="Run also what has a verdict from an earlier time.")
+    ] = None,
+    compat: Annotated[
+        bool | None, typer.Option("--compat", help="Judge by the rule behind the published figures, where it is laxer.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run programs in the sandbox and write their verdicts: of a samples file or folder, or of a run."""
     if _is_run(target):
-        _refuse_given(f"{target} is a run", {"--task": task, "--data-dir": data_dir, "--output": output})
+        of_samples = {"--task": task, "--data-dir": data_dir, "--output": output}
+        of_samples |= {"--mode": mode, "--no-cache": no_cache, "--compat": compat}
+        _refuse_given(f"{target} is a run", of_samples)
         from flexlora import folder, pipeline
 
         run_folder = folder.existing(Path(target))
@@ -159,7 +176,17 @@ def execute(
         return
     from flexlora.evaluation import sample_files
 
-    summary = sample_files.execute_file(Path(target), task, data_dir, output, workers, overwrite)
+    summary = sample_files.execute_file(
+        Path(target),
+        task,
+        data_dir,
+        output,
+        workers,
+        overwrite,
+        mode=mode or "warm",
+        cache=not no_cache,
+        compat=bool(compat),
+    )
     _print_json(summary) if as_json else typer.echo(sample_files.in_words(summary))
 
 

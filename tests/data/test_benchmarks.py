@@ -7,6 +7,7 @@ import pytest
 
 from flexlora.data import Problem
 from flexlora.data.mixture import load_examples
+from flexlora.data.multipl_e import LANGUAGES
 from flexlora.data.tasks import known, load_problems, refuse_trained
 from flexlora.errors import UsageError
 from flexlora.recipe import DataSource, Task
@@ -22,6 +23,20 @@ def test_the_real_benchmarks_have_their_published_sizes(name: str, count: int, d
     assert len(loaded) == count
     assert origin.sha256
     assert all(problem.stop_tokens and problem.prompt and problem.suffix for problem in loaded)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_translation_of_humaneval_loads_and_makes_programs(language: str, data_dir: Path) -> None:
+    loaded = problems(f"multipl-e/humaneval/{language}", data_dir)
+    assert 154 <= len(loaded) <= 161
+    for problem in loaded:
+        assert (problem.language, problem.prompt_style) == (language, "stripped")
+        assert problem.prompt == problem.prompt.strip()
+        # Nothing of the completion from its first stop token on is in the program.
+        program = problem.program(f"BODY{problem.stop_tokens[0]}AFTER")
+        assert program.startswith(problem.prefix + "BODY\n")
+        assert "AFTER" not in program
+        assert program.endswith(problem.suffix)
 
 
 @pytest.mark.parametrize(

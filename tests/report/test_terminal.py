@@ -10,7 +10,7 @@ from flexlora.evaluation.published import CAVEATS
 from flexlora.files import write_json
 from flexlora.report import print_comparison, print_doctor, print_summary
 from flexlora.report.terminal import DOCTOR_COLUMNS
-from flexlora.report.words import chance_note, overview, p_text, points, score_name, sentence, verdict
+from flexlora.report.words import LANGUAGE_NAMES, chance_note, overview, p_text, points, score_name, sentence, verdict
 
 JAVA: Comparison = {
     "arm": "main",
@@ -133,3 +133,20 @@ def test_doctor_rows() -> None:
     assert "FAILED" in text.getvalue()
     assert "d: no ldmd2: `apt-get install ldc`" in text.getvalue()
     assert "None" not in text.getvalue()
+
+
+def test_doctor_keeps_to_eighty_columns_with_all_languages() -> None:
+    limits = "compile 45 s, run 15 s, 2 GiB"
+    found = {"ok": True, "version": "scalac 2.11.12", "good": "OK", "bad": "Exception", "limits": limits}
+    missing = dict.fromkeys(DOCTOR_COLUMNS) | {"limits": limits}
+    rows = [
+        {**(found if code in {"py", "scala"} else missing), "name": code, "install": None} for code in LANGUAGE_NAMES
+    ]
+    rows[0] |= {"name": "sandbox", "version": "bubblewrap 0.8.0"}
+    console, text = printed()
+    print_doctor({}, rows, console)
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    (scala,) = (line for line in lines if line.startswith("scala"))
+    assert scala.split() == ["scala", "ok", "scalac", "2.11.12", "OK", "Exception", *limits.split()]
+    assert sum("missing" in line for line in lines) == 17

@@ -16,7 +16,7 @@ from flexlora.evaluation.formats.sample_file import stem
 from flexlora.evaluation.formats.verdicts import read_verdicts, tally_of
 from flexlora.evaluation.score import Estimate
 from flexlora.evaluation.tally import Tally
-from flexlora.execution import require
+from flexlora.execution import Mode, require
 from flexlora.execution.results_file import open_results, recorded
 from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Verdict
@@ -30,6 +30,9 @@ def execute_file(
     output: Path | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    mode: Mode | str = Mode.WARM,
+    cache: bool = True,
+    compat: bool = False,
 ) -> dict[str, Any]:
     """Run every program of a samples file; programs that `output` has a verdict of are not run again.
 
@@ -40,6 +43,7 @@ def execute_file(
         output: results file; by default beside `path` and ending in `_results.jsonl`, of a folder in it. The format's
             own results file comes into the same folder.
         overwrite: replace earlier results.
+        mode, cache, compat: as in `flexlora.execution.execute`.
 
     Returns:
         What `_summary` says, and `results` and `native_results`: the files.
@@ -67,7 +71,15 @@ def execute_file(
             advance(1, f"{passed} passed")
 
         execute_programs(
-            samples, output, surveyed=surveyed, workers=workers, overwrite=overwrite, on_verdict=on_verdict
+            samples,
+            output,
+            surveyed=surveyed,
+            workers=workers,
+            overwrite=overwrite,
+            mode=mode,
+            cache=cache,
+            compat=compat,
+            on_verdict=on_verdict,
         )
     tally = tally_of(output)
     scores = tally.scores()

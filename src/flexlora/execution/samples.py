@@ -19,6 +19,7 @@ from flexlora.errors import FlexError, UsageError
 from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.pool import execute
 from flexlora.execution.results_file import Done, Key, recorded
+from flexlora.execution.runner import Mode
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.files import append_jsonl, read_jsonl
 
@@ -72,6 +73,9 @@ def execute_programs(
     surveyed: Survey | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    mode: Mode | str = Mode.WARM,
+    cache: bool = True,
+    compat: bool = False,
     on_verdict: Callable[[Verdict], None] | None = None,
 ) -> ExecutionSummary:
     """Run the programs that have no result in `results_path` yet and append one line for each.
@@ -80,6 +84,7 @@ def execute_programs(
         surveyed: the `survey` of these programs, where the caller has it already.
         workers: programs at a time; None for one per core.
         overwrite: drop the results that are there.
+        mode, cache, compat: as in `execute`.
         on_verdict: called after each line is written.
 
     Raises:
@@ -96,7 +101,8 @@ def execute_programs(
             os.truncate(results_path, 0)
         done = recorded(results_path)
         _refuse_others(results_path, done, wanted)
-        with closing(execute(_missing(programs, wanted, done), workers=workers)) as verdicts:
+        missing = _missing(programs, wanted, done)
+        with closing(execute(missing, workers=workers, mode=mode, cache=cache, compat=compat)) as verdicts:
             for verdict in verdicts:
                 if verdict.status is Status.INFRASTRUCTURE_ERROR:
                     failures, first = failures + 1, first or verdict

@@ -84,7 +84,7 @@ def print_doctor(
     for name, value in environment.items():
         shown = ", ".join(f"{k} {v or 'missing'}" for k, v in value.items()) if isinstance(value, Mapping) else value
         console.print(Text.assemble((f"{name}: ", "bold"), str(shown)))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for column in DOCTOR_COLUMNS:
         table.add_column(Text(column), overflow="fold")
     for row in rows:
