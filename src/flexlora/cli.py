@@ -164,7 +164,7 @@ def execute(
 ) -> None:
     """Run programs in the sandbox and write their verdicts: of a samples file or folder, or of a run."""
     if _is_run(target):
-        of_samples = {"--task": task, "--data-dir": data_dir, "--output": output}
+        of_samples: dict[str, Any] = {"--task": task, "--data-dir": data_dir, "--output": output}
         of_samples |= {"--mode": mode, "--no-cache": no_cache, "--compat": compat}
         _refuse_given(f"{target} is a run", of_samples)
         from flexlora import folder, pipeline

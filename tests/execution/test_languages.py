@@ -88,7 +88,6 @@ def test_the_doctor_calls_wrong_what_misjudges(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_language_is_the_file_with_its_code() -> None:
-    assert list(LANGUAGES) == sorted(LANGUAGES)
     assert set(LANGUAGES) == {"py", *multipl_e.LANGUAGES}
     for code, language in LANGUAGES.items():
         assert import_module(f"flexlora.execution.languages.{code}").LANGUAGE is language
