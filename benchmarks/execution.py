@@ -56,8 +56,15 @@ def compare(language: str, programs: list[Program], modes: list[Mode], workers: 
         found = verdicts(programs, mode, workers)
         rates[mode] = len(programs) / (time.perf_counter() - started)
         unlike = [task_id for task_id, v in found.items() if v.status != first[Mode.COLD][task_id].status]
-        ratio = rates[mode] / rates[Mode.COLD]
-        print(f"| {language} | {mode} | {len(programs)} | {rates[mode]:.2f} | {ratio:.1f} | {unlike or 0} |", flush=True)
+        row = (
+            language,
+            mode,
+            len(programs),
+            f"{rates[mode]:.2f}",
+            f"{rates[mode] / rates[Mode.COLD]:.1f}",
+            unlike or 0,
+        )
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
 def verdicts(programs: list[Program], mode: Mode, workers: int) -> dict[str, Verdict]:

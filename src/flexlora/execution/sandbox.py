@@ -1,15 +1,19 @@
-"""The sandbox: one bubblewrap invocation a program, so that untrusted code sees no host and leaves nothing behind.
+"""The sandbox: bubblewrap, so that untrusted code sees no host and leaves nothing behind.
 
-A program gets new user, mount, PID, network (no interface but its own loopback), IPC, UTS and cgroup namespaces,
-an unprivileged user, no capabilities and no way to gain any (`no_new_privs`, no further user namespaces). It sees
-/usr, a few files of /etc, its own /proc, six harmless devices, all read-only, and one bounded scratch folder in
-memory. Its environment holds only what stands in ENVIRONMENT. Process count, file size, memory and CPU time are
-limited by rlimits. When the program ends, everything it started ends.
+A sandbox has new user, mount, PID, network (no interface but its own loopback), IPC, UTS and cgroup namespaces and an
+unprivileged user. It sees /usr, a few files of /etc, its own /proc, a few harmless devices, all read-only, and one
+bounded scratch folder in memory; its environment holds only what stands in ENVIRONMENT.
+
+Programs run in such a sandbox one after another, each started by the supervisor in PID, mount, network and IPC
+namespaces of its own, with its own /proc and scratch folder, no capabilities and no way to gain any (`no_new_privs`,
+no user namespaces). Process count, file size and number, and memory are limited. When a program ends, everything it started
+ends. The supervisor itself keeps three capabilities, within the sandbox's user namespace; programs can neither see nor
+trace it.
 
 Not covered:
 - Memory is limited for each process, not for all of a program's processes together, and RLIMIT_DATA leaves out
   shared mappings: a hostile program can use PROCESSES times the limit.
-- Bytes in the scratch folder are bounded, empty files are not (bubblewrap cannot set the number of inodes).
+- A hole in a resident compiler could change what it compiles for later programs.
 - No system call filter: a hole in the kernel is a hole in the sandbox. Side channels (load, cache timing) stay open.
 - /usr is readable: nothing secret belongs there.
 - A program can exit with 0 before its tests ran, or change what `assert` or `==` mean: the exit code is believed.
