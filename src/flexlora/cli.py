@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import click
 import typer
 
 from flexlora.errors import FlexError, UsageError
@@ -147,10 +146,9 @@ def execute(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Programs at once (default: cores).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier results file.")] = False,
     mode: Annotated[
-        str | None,
+        Literal["warm", "fresh", "cold"] | None,
         typer.Option(
             "--mode",
-            click_type=click.Choice(["warm", "fresh", "cold"]),
             help="How programs start: warm (default), fresh (a new interpreter for each Python program), or cold.",
         ),
     ] = None,

@@ -5,8 +5,8 @@ unprivileged user. It sees /usr, a few files of /etc, its own /proc, a few harml
 bounded scratch folder in memory; its environment holds only what stands in ENVIRONMENT.
 
 Programs run in such a sandbox one after another, each started by the supervisor in PID, mount, network and IPC
-namespaces of its own, with its own /proc and scratch folder, no capabilities and no way to gain any (`no_new_privs`,
-no user namespaces). Process count, file size and number, and memory are limited. When a program ends, everything it started
+namespaces of its own, with its own /proc and scratch folder, no capabilities and no way to gain any
+(`no_new_privs`, no user namespaces). Process count, file size and number, and memory are limited. When a program ends, everything it started
 ends. The supervisor itself keeps three capabilities, within the sandbox's user namespace; programs can neither see nor
 trace it.
 
