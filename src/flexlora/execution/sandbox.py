@@ -6,7 +6,8 @@ bounded scratch folder in memory; its environment holds only what stands in ENVI
 
 Programs run in such a sandbox one after another, each started by the supervisor in PID, mount, network and IPC
 namespaces of its own, with its own /proc and scratch folder, no capabilities and no way to gain any
-(`no_new_privs`, no user namespaces). Process count, file size and number, and memory are limited. When a program ends, everything it started
+(`no_new_privs`, no user namespaces). Process count, file size and number, and memory are limited. When a program ends,
+everything it started
 ends. The supervisor itself keeps three capabilities, within the sandbox's user namespace; programs can neither see nor
 trace it.
 
