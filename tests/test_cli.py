@@ -72,7 +72,7 @@ def test_the_doctor_fails_for_what_is_wrong_and_not_for_what_is_missing(
         (["run", "mbpp-java", "--set", "penalty.lam=-1"], "penalty.lam"),
         (["run"], "RECIPE"),
         (["nonsense"], "No such command"),
-        (["score", "."], "not a run directory"),
+        (["score", "."], "neither a run"),
         (["execute", "missing.jsonl"], "missing.jsonl"),
     ],
 )

@@ -17,7 +17,7 @@ from flexlora.errors import FlexError, UsageError
 from flexlora.files import read_appended
 from flexlora.recipe import ModelSource, Recipe, dumped, from_dict
 
-TIMES = ("wall_s", "cpu_s")
+MAY_DIFFER = ("wall_s", "cpu_s", "cached")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def contents(run: Path) -> dict[str, Any]:
     """A run's files as they must be equal: records sorted by key, without times."""
     found: dict[str, Any] = {}
     for path in sorted(run.rglob("*.jsonl")):
-        records = [{k: v for k, v in r.items() if k not in TIMES} for r in read_appended(path)]
+        records = [{k: v for k, v in r.items() if k not in MAY_DIFFER} for r in read_appended(path)]
         found[str(path.relative_to(run))] = sorted(records, key=lambda r: json.dumps(r, sort_keys=True))
     for path in sorted(run.rglob("adapter/*.safetensors")):
         found[str(path.relative_to(run))] = {name: value.tolist() for name, value in load_file(path).items()}

@@ -19,7 +19,7 @@ from flexlora.execution import Program
 from flexlora.execution import samples as execution_samples
 from flexlora.execution.verdict import Status, Verdict
 
-TIMES = ("wall_s", "cpu_s", "timestamp", "date")
+MAY_DIFFER = ("wall_s", "cpu_s", "cached", "timestamp", "date")
 
 
 def lines(path: Path, *records: object) -> Path:
@@ -58,7 +58,8 @@ def test_an_output_that_would_be_written_over_is_refused(benchmark: Path, tmp_pa
 
 
 def slow(i: int) -> str:
-    return f"import os; os.execv('/bin/sh', ['sh', '-c', 'sleep 0.{i % 3 + 1}; exit {i % 2}'])"
+    """No two are equal."""
+    return f"import os; os.execv('/bin/sh', ['{i}', '-c', 'sleep 0.{i % 3 + 1}; exit {i % 2}'])"
 
 
 def human_eval(folder: Path) -> Path:
@@ -73,31 +74,31 @@ def bigcode(folder: Path) -> Path:
 
 
 def multipl_e(folder: Path) -> Path:
-    for name in "abcd":
-        problem = {
+    for problem, name in enumerate("abcd"):
+        record = {
             "name": name,
             "language": "py",
             "prompt": "",
             "tests": "",
-            "completions": [slow(i) for i in range(4)],
+            "completions": [slow(4 * problem + i) for i in range(4)],
         }
-        (folder / f"{name}.json.gz").write_bytes(gzip.compress(json.dumps(problem).encode()))
+        (folder / f"{name}.json.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
     return folder
 
 
-def without_times(value: Any) -> Any:
+def settled(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_times(item) for key, item in value.items() if key not in TIMES}
-    return [without_times(item) for item in value] if isinstance(value, list) else value
+        return {key: settled(item) for key, item in value.items() if key not in MAY_DIFFER}
+    return [settled(item) for item in value] if isinstance(value, list) else value
 
 
 def content(path: Path) -> Any:
     data = path.read_bytes()
     data = gzip.decompress(data) if path.suffix == ".gz" else data
     if path.suffix == ".jsonl":
-        records = [without_times(json.loads(line)) for line in data.splitlines()]
+        records = [settled(json.loads(line)) for line in data.splitlines()]
         return sorted(records, key=json.dumps) if "program_sha256" in records[0] else records
-    return without_times(json.loads(data))
+    return settled(json.loads(data))
 
 
 @pytest.mark.slow
@@ -156,7 +157,7 @@ def great_file(format_: str, folder: Path) -> Path:
 def test_memory_does_not_grow_with_the_size_of_the_programs(
     format_: str, benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def execute(programs: Iterator[Program], *, workers: int | None = None) -> Iterator[Verdict]:
+    def execute(programs: Iterator[Program], **_: object) -> Iterator[Verdict]:
         for p in programs:
             fields = (p.task_id, p.sample, p.language, Status.OK, True, 0, "x" * 16_000, "", 0.1, 0.1, False, p.sha256)
             yield Verdict(*fields)

@@ -95,7 +95,7 @@ def test_one_object_over_many_lines_is_one_problem(tmp_path: Path) -> None:
         ({"completions": ["", 3]}, "`completions`, number 2: expected a text, found 3"),
         ({"completions": "x"}, "`completions` must be a list; it is 'x'"),
         ({"tests": None}, "`tests` must be text; it is None"),
-        ({"language": "cobol"}, "`language` must be one of py, java"),
+        ({"language": "cobol"}, "`language` must be one of cpp, cs, d, go, java"),
         ({"name": "a"}, "its problem 'a' is in a.json too"),
     ],
 )

@@ -3,12 +3,13 @@
 Everything Go writes goes to the scratch folder, and Go asks no network. Go libraries that Debian packages are found.
 
 Vetting (and, from Go 1.20 on, compiling) the standard library costs far more than the program. Warm: it is done once,
-and each program starts with a copy of Go's build cache.
+and each program starts with links to Go's build cache.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from flexlora.execution.languages.language import (
     Language,
@@ -36,6 +37,7 @@ ENVIRONMENT = {
     "CGO_ENABLED": "0",
     "GOMAXPROCS": "1",
 }
+TESTIFY = Path("/usr/share/gocode/src/github.com/stretchr/testify")
 CACHE = f"{warm_folder('go')}/build"
 
 
@@ -61,15 +63,16 @@ LANGUAGE = Language(
     stem=lambda _: "program_test",
     run=lambda toolchain, _: [toolchain.tools["go"], "test", "program_test.go"],
     warm=Warm(
-        sources=("usual_test.go",),
+        sources=("usual_test.go", "testify_test.go"),
         build=lambda toolchain: [
             [
                 *("env", *(f"{name}={value}" for name, value in ENVIRONMENT.items()), f"GOCACHE={CACHE}"),
-                *(toolchain.tools["go"], "test", "usual_test.go"),
-            ],
+                *(toolchain.tools["go"], "test", file),
+            ]
+            for file in ("usual_test.go", *(["testify_test.go"] if TESTIFY.is_dir() else []))
         ],
         run=lambda toolchain, _: [
-            *("/bin/sh", "-c", f'cp -r {CACHE} "$GOCACHE"; exec "$@"', "sh"),
+            *("/bin/sh", "-c", f'cp -rs {CACHE} "$GOCACHE"; exec "$@"', "sh"),
             *(toolchain.tools["go"], "test", "program_test.go"),
         ],
     ),
