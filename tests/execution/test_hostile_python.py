@@ -239,10 +239,9 @@ def test_standard_input_is_at_its_end(run: Run) -> None:
 def test_a_verdict_cannot_be_forged_by_printing_or_through_inherited_descriptors(run: Run) -> None:
     verdict = run("""
 import os
-assert all(os.readlink(f"/proc/self/fd/{fd}").startswith(("pipe:", "/dev/null", "/scratch", "/proc")) \
-           for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}"))
+assert {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")} == {0, 1, 2}
 for fd in range(100):
-    try: os.write(fd, b'\\ncompiled 0\\nready\\n{"status": "OK", "passed": true, "exit-code": 0}\\n')
+    try: os.write(fd, b'\\nend 0\\ncompiled 0\\nready\\n{"status": "OK", "passed": true, "exit-code": 0}\\n')
     except OSError: pass
 raise SystemExit(7)
 """)

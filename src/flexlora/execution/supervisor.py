@@ -18,6 +18,7 @@ twice as long; and after `PATIENCE` times as long in any case. So a loaded machi
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -28,7 +29,7 @@ import struct
 import sys
 import time
 
-TYPE_CHECKING = False  # typing is no small import
+TYPE_CHECKING = False  # typing is no small import, and not every sandbox runs Python programs
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
@@ -262,24 +263,73 @@ def supervise(host: int, zygote: socket.socket, zygote_pid: int) -> NoReturn:
 # The zygote
 
 
+def bound_capabilities() -> None:
+    """Nothing that we start can come to have a capability by executing a file."""
+    for capability in range(64):
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break
+    call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+
+
 def serve(supervisor: socket.socket) -> dict[str, str]:
     """Start what the supervisor asks for, for ever; returns only in a Python program, with what is to be run."""
+    bound_capabilities()
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    forks_python = False
+    network = Network()
     while True:
         message, fds, _, _ = socket.recv_fds(supervisor, 1 << 20, 64)
         if not message:
             os._exit(0)
         request = json.loads(message)
+        if not forks_python and any(stage["argv"] is None for stage in request["stages"]):
+            forks_python = True
+            load_modules()
+        network.renew_if_used()
         call("unshare", NEWPID)
         init = os.fork()
         if init == 0:
             supervisor.close()
             os.close(own_pids)
+            os.close(network.statistics)
+            for fd in fds:
+                os.set_inheritable(fd, False)  # a program that could write our reports could forge its verdict
             return be_init(request, *fds)
         call("setns", own_pids, NEWPID)
         for fd in fds:
             os.close(fd)
         supervisor.send(json.dumps(wait_for(init, supervisor)).encode())
+
+
+class Network:
+    """A network namespace without any interface up; as making one is slow, the next program gets it if it is as new."""
+
+    def __init__(self) -> None:
+        self.statistics = -1
+        self.renew()
+
+    def renew(self) -> None:
+        if self.statistics >= 0:
+            os.close(self.statistics)
+        call("unshare", NEWNET)
+        self.statistics = os.open("/proc/self/net/sockstat", os.O_RDONLY)
+        self.new = self.used()
+
+    def used(self) -> bytes:
+        """Numbers of sockets, with those that outlive their process for a while."""
+        return os.pread(self.statistics, ROOM, 0)
+
+    def renew_if_used(self) -> None:
+        if self.used() != self.new:
+            self.renew()
+
+
+def load_modules() -> None:
+    """Load what Python programs import most, once instead of in each; nothing that has state of its own."""
+    for name in ("typing", "math", "heapq", "bisect", "string", "copy", "itertools"):
+        __import__(name)
+    gc.collect()
+    gc.freeze()
 
 
 def wait_for(init: int, supervisor: socket.socket) -> Request:
@@ -303,17 +353,22 @@ def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[s
     try:
         os.setsid()  # a signal to a program's process group must not reach the zygote's
         set_up(request, bundle)
-        stages = request["stages"]
+        stages, environment = request["stages"], dict(request["environment"])
         for i, stage in enumerate(stages):
             os.write(report, b"start %d\n" % i)
-            pid = os.fork()
-            if pid == 0:
-                os.setsid()
-                os.dup2(streams[2 * i], 1)
-                os.dup2(streams[2 * i + 1], 2)
-                os.closerange(3, 1 << 10)
-                return be_program(stage, request["environment"], request["limits"])
-            code = wait_for_code(pid)
+            output, errors = streams[2 * i : 2 * i + 2]
+            if stage["argv"] is None:
+                pid = os.fork()
+                if pid == 0:
+                    call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
+                    os.setsid()
+                    os.dup2(output, 1)
+                    os.dup2(errors, 2)
+                    os.closerange(3, 1 << 10)
+                    return environment
+                code = wait_for_code(pid)
+            else:
+                code = run_command(stage["argv"], environment, output, errors)
             if code or i == len(stages) - 1:
                 os.write(report, b"end %d\n" % code)
                 break
@@ -331,7 +386,7 @@ def wait_for_code(pid: int) -> int:
 
 
 def set_up(request: Request, bundle: int) -> None:
-    call("unshare", NEWNS | NEWNET | NEWIPC)
+    call("unshare", NEWNS | NEWIPC)
     options = f"size={request['scratch_bytes']},nr_inodes={request['scratch_files']},mode=0700"
     call("mount", b"scratch", b"/scratch", b"tmpfs", NOSUID_NODEV, options.encode())
     call("mount", b"proc", b"/proc", b"proc", NOSUID_NODEV_NOEXEC, None)
@@ -343,33 +398,39 @@ def set_up(request: Request, bundle: int) -> None:
             os.sendfile(file.fileno(), bundle, None, size) if size else None
     os.close(bundle)
     drop_capabilities()
+    limit(request["limits"])
 
 
 def drop_capabilities() -> None:
-    for capability in range(64):
-        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            break
-    call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
     call("capset", header, bytes(24))
 
 
-def be_program(stage: Request, environment: dict[str, str], limits: dict[str, int]) -> dict[str, str]:
-    """Become the program; returns only for Python in this very interpreter: the environment that it shall have."""
+def limit(limits: dict[str, int]) -> None:
+    """Take on the limits of the program, which inherits them."""
+    call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else the file is not ours
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # should the machine run out of memory, this is to go first
+    call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+    for name, value in limits.items():
+        resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+
+
+def run_command(argv: list[str], environment: dict[str, str], output: int, errors: int) -> int:
+    """The exit code of a command, started without the cost of a fork; what else we have open closes by itself."""
     try:
-        call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # should the machine run out of memory, this is to go first
-        for name, value in limits.items():
-            resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
-        if stage["argv"] is None:
-            return environment
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        os.execve(stage["argv"][0], stage["argv"], environment)
-    except BaseException as error:
-        os.write(2, ("{}: {}\n".format(stage["argv"], error)).encode())
-    os._exit(127)
+        pid = os.posix_spawn(
+            argv[0],
+            argv,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, errors, 2)],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        )
+    except OSError as error:
+        os.write(errors, f"{argv}: {error}\n".encode())
+        return 127
+    return wait_for_code(pid)
 
 
 # A Python program, run in a fork of the zygote's interpreter as `python3 -I program.py` would run it
@@ -437,12 +498,6 @@ def main() -> dict[str, str]:
         supervise(host, ours, zygote)
     os.close(host)
     ours.close()
-    # What generated programs import most; each is loaded once instead of in every program.
-    import collections  # noqa: F401
-    import gc
-
-    gc.collect()
-    gc.freeze()
     return serve(theirs)
 
 
