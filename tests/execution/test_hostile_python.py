@@ -230,6 +230,22 @@ def test_closing_its_outputs_changes_nothing(run: Run) -> None:
     assert run(closing + "import time; time.sleep(1000)", timeout_s=0.5).status == "Timeout"
 
 
+def test_a_socket_that_outlives_its_program_is_not_met_by_the_next(run: Run) -> None:
+    left = """
+import array, socket
+# Two sockets that hold each other stay in the kernel until it looks for such pairs, and with them what they carry.
+one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+named = socket.socket(socket.AF_UNIX)
+named.bind("\\0left")
+carried = array.array("i", [s.fileno() for s in (one, other, named)])
+one.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, carried)])
+"""
+    taken = "import socket\nsocket.socket(socket.AF_UNIX).bind('\\0left')\nsocket.socket().bind(('0.0.0.0', 8000))"
+    assert run(left).passed
+    assert run(taken).passed
+    assert run(taken + " ").passed
+
+
 def test_standard_input_is_at_its_end(run: Run) -> None:
     assert (
         run("import sys; assert sys.stdin.read() == ''\ntry: input()\nexcept EOFError: print('end')").stdout == "end\n"

@@ -4,12 +4,11 @@ A sandbox has new user, mount, PID, network (no interface but its own loopback),
 unprivileged user. It sees /usr, a few files of /etc, its own /proc, a few harmless devices, all read-only, and one
 bounded scratch folder in memory; its environment holds only what stands in ENVIRONMENT.
 
-Programs run in such a sandbox one after another, each started by the supervisor in PID, mount, network and IPC
-namespaces of its own, with its own /proc and scratch folder, no capabilities and no way to gain any
-(`no_new_privs`, no user namespaces). Process count, file size and number, and memory are limited. When a program ends,
-everything it started
-ends. The supervisor itself keeps three capabilities, within the sandbox's user namespace; programs can neither see nor
-trace it.
+Programs run in such a sandbox one after another, each started by the supervisor in PID, mount and IPC namespaces of its
+own and a network namespace without any socket of an earlier program, with its own /proc and scratch folder, no
+capabilities and no way to gain any (`no_new_privs`, no user namespaces). Process count, file size and number, and
+memory are limited. When a program ends, everything it started ends. The supervisor itself keeps three capabilities,
+within the sandbox's user namespace; programs can neither see nor trace it.
 
 Not covered:
 - Memory is limited for each process, not for all of a program's processes together, and RLIMIT_DATA leaves out

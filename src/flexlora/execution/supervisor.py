@@ -7,9 +7,9 @@ standard library alone. Two processes come of it:
 - the *zygote* starts programs. It never sees a program's source or output, so nothing of one program can be found in
   the memory of the next, which for Python is a fork of it.
 
-Each program gets PID, mount, network and IPC namespaces of its own, a fresh /proc, an empty bounded scratch folder,
-resource limits, and no capabilities. Its init reports how it ended; when init ends, the kernel kills all that the
-program left behind, and only then is the program over.
+Each program gets PID, mount and IPC namespaces of its own, a network namespace as good as new, a fresh /proc, an empty
+bounded scratch folder, resource limits, and no capabilities. Its init reports how it ended; when init ends, the kernel
+kills all that the program left behind, and only then is the program over.
 
 Time is up for a stage when it has had its seconds both by the clock and on a processor; when it has mostly slept for
 twice as long; and after `PATIENCE` times as long in any case. So a loaded machine takes nothing from a program.
