@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flexlora.cli import main
+from flexlora.execution.languages import ToolchainMissing, toolchain
 
 COMMANDS = ("run", "train", "generate", "execute", "evaluate", "score", "report", "compare", "recipes", "doctor")
 
@@ -121,6 +122,9 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(recipe_file: Pat
     "command",
     [
         ("execute", "RUN", "--task", "humaneval"),
+        ("execute", "RUN", "--mode", "cold"),
+        ("execute", "RUN", "--no-cache"),
+        ("execute", "RUN", "--compat"),
         ("generate", "demo", "--adapter", "somewhere"),
         ("generate", "model", "--prompt", "def", "--set", "seed=1"),
     ],
@@ -130,6 +134,40 @@ def test_options_that_mean_nothing_are_refused(command: tuple[str, ...], tmp_pat
     (tmp_path / "RUN" / "recipe.yaml").touch()
     done = flexlora(*(str(tmp_path / word) if word == "RUN" else word for word in command))
     assert (done.returncode, "not to be given here" in done.stderr) == (2, True)
+
+
+def test_execute_uses_the_cache_and_mode_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEXLORA_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"language": "py", "program": "import sys; print(sys.argv, sys.flags.isolated)"}) + "\n")
+
+    def execute(*options: str) -> tuple[bool, str]:
+        done = flexlora("execute", path, "--overwrite", *options)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((tmp_path / "p_results.jsonl").read_text())
+        return record["cached"], record["stdout"]
+
+    said = execute("--no-cache", "--mode", "cold")[1]
+    assert execute() == (False, said)
+    assert execute() == (True, said)
+    assert execute("--mode", "fresh") == (True, said)
+    assert execute("--no-cache") == (False, said)
+    assert flexlora("execute", path, "--mode", "hot").returncode == 2
+
+
+def test_compat_judges_as_the_publisher_does(tmp_path: Path) -> None:
+    try:
+        toolchain("cs")
+    except ToolchainMissing as missing:
+        pytest.skip(str(missing))
+    path = tmp_path / "p.jsonl"
+    crash = "class Problem { static void Main() { throw new System.Exception(); } }"
+    path.write_text(json.dumps({"language": "cs", "program": crash}) + "\n")
+    passed = [
+        json.loads(flexlora("execute", path, "--overwrite", "--json", *options).stdout)["passed"]
+        for options in ((), ("--compat",), ())
+    ]
+    assert passed == [0, 1, 0]
 
 
 def test_execute_scores_completions_and_programs_and_continues(benchmark: Path, tmp_path: Path) -> None:
