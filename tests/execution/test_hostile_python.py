@@ -15,6 +15,7 @@ import pytest
 from flexlora.execution import Mode, Program, Verdict
 from flexlora.execution.judge import judge
 from flexlora.execution.runner import Runner
+from flexlora.execution.worker import OUTPUT_BYTES
 
 LeftBehind = Callable[[str], list[str]]
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -244,6 +245,33 @@ one.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, carried)])
     assert run(left).passed
     assert run(taken).passed
     assert run(taken + " ").passed
+
+
+def test_signals_to_init_change_nothing(run: Run) -> None:
+    verdict = run("""
+import os, signal
+for number in sorted(signal.valid_signals()):
+    try: os.kill(1, number)
+    except OSError: pass
+raise SystemExit(7)
+""")
+    assert (verdict.status, verdict.exit_code) == ("Exception", 7), verdict
+
+
+def test_an_interrupt_is_still_an_exception(run: Run) -> None:
+    assert run("import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt: pass").passed
+
+
+def test_flags_of_standard_input_are_not_met_by_the_next(run: Run) -> None:
+    source = "import fcntl, os\nassert not fcntl.fcntl(0, fcntl.F_GETFL) & os.O_NONBLOCK\n"
+    assert run(source + "fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK)").passed
+    assert run(source).passed
+
+
+def test_a_program_that_ends_as_it_is_stopped_takes_none_with_it(run: Run) -> None:
+    for _ in range(30):
+        run(f"import os\nos.write(1, bytes({OUTPUT_BYTES + 1000}))\nos._exit(0)")
+        assert run("").status == "OK"
 
 
 def test_standard_input_is_at_its_end(run: Run) -> None:

@@ -14,6 +14,7 @@ Not covered:
 - Memory is limited for each process, not for all of a program's processes together, and RLIMIT_DATA leaves out
   shared mappings: a hostile program can use PROCESSES times the limit.
 - A hole in a resident compiler could change what it compiles for later programs.
+- The kernel's keyrings: programs see the session's and the user's keys, and keys left there by earlier programs.
 - No system call filter: a hole in the kernel is a hole in the sandbox. Side channels (load, cache timing) stay open.
 - /usr is readable: nothing secret belongs there.
 - A program can exit with 0 before its tests ran, or change what `assert` or `==` mean: the exit code is believed.

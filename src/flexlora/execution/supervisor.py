@@ -7,7 +7,7 @@ standard library alone. Two processes come of it:
 - the *zygote* starts programs. It never sees a program's source or output, so nothing of one program can be found in
   the memory of the next, which for Python is a fork of it.
 
-Each program gets PID, mount and IPC namespaces of its own, a network namespace as good as new, a fresh /proc, an empty
+Each program gets PID, mount and IPC namespaces of its own, a network namespace free of sockets, a fresh /proc, an empty
 bounded scratch folder, resource limits, and no capabilities. Its init reports how it ended; when init ends, the kernel
 kills all that the program left behind, and only then is the program over.
 
@@ -18,6 +18,7 @@ twice as long; and after `PATIENCE` times as long in any case. So a loaded machi
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import json
 import os
@@ -41,6 +42,7 @@ IDLE = 0.05
 SETUP_S = 60.0
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 ROOM = 1 << 16
+KILL = b"kill"
 
 NEWNS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x08000000, 0x20000000, 0x40000000
 NOSUID_NODEV, NOSUID_NODEV_NOEXEC = 6, 14
@@ -221,7 +223,7 @@ class Supervision:
         if self.end is None:
             self.end = reason
             self.cpu_s = self.cpu()
-            self.zygote.send(b"kill")
+            self.zygote.send(KILL)
 
     def finish(self, ended: Request) -> tuple[Request, bytes]:
         wall_s = time.monotonic() - self.started
@@ -266,8 +268,12 @@ def supervise(host: int, zygote: socket.socket, zygote_pid: int) -> NoReturn:
 def bound_capabilities() -> None:
     """Nothing that we start can come to have a capability by executing a file."""
     for capability in range(64):
-        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            break
+        try:
+            call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+        except OSError as error:
+            if error.errno != errno.EINVAL or capability == 0:
+                raise
+            break  # there are no more
     call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
@@ -281,6 +287,8 @@ def serve(supervisor: socket.socket) -> dict[str, str]:
         message, fds, _, _ = socket.recv_fds(supervisor, 1 << 20, 64)
         if not message:
             os._exit(0)
+        if message == KILL:
+            continue  # it crossed the news that the program was over
         request = json.loads(message)
         if not forks_python and any(stage["argv"] is None for stage in request["stages"]):
             forks_python = True
@@ -315,9 +323,10 @@ class Network:
         self.statistics = os.open("/proc/self/net/sockstat", os.O_RDONLY)
         self.new = self.used()
 
-    def used(self) -> bytes:
-        """Numbers of sockets, with those that outlive their process for a while."""
-        return os.pread(self.statistics, ROOM, 0)
+    def used(self) -> list[bytes]:
+        """Numbers of sockets, with those that outlive their process for a while; none of other namespaces."""
+        sockets, tcp, *others = os.pread(self.statistics, ROOM, 0).splitlines()
+        return [sockets, tcp.partition(b" orphan")[0], tcp.partition(b" tw ")[2].partition(b" ")[0], *others]
 
     def renew_if_used(self) -> None:
         if self.used() != self.new:
@@ -352,23 +361,31 @@ def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[s
     """Init of a program's PID namespace: run its stages, report, end. A stage of Python returns from here instead."""
     try:
         os.setsid()  # a signal to a program's process group must not reach the zygote's
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which init never gets, as it has no handler for it
+        null = os.open("/dev/null", os.O_RDONLY)  # its flags are shared by all who have it open
+        os.dup2(null, 0)
+        os.close(null)
         set_up(request, bundle)
+        sacrifice = limit(request["limits"])
         stages, environment = request["stages"], dict(request["environment"])
         for i, stage in enumerate(stages):
             os.write(report, b"start %d\n" % i)
             output, errors = streams[2 * i : 2 * i + 2]
+            os.write(sacrifice, b"1000")  # should the machine run out of memory, the program is to go first
             if stage["argv"] is None:
                 pid = os.fork()
                 if pid == 0:
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
                     call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
                     os.setsid()
                     os.dup2(output, 1)
                     os.dup2(errors, 2)
                     os.closerange(3, 1 << 10)
                     return environment
-                code = wait_for_code(pid)
             else:
-                code = run_command(stage["argv"], environment, output, errors)
+                pid = start_command(stage["argv"], environment, output, errors)
+            os.write(sacrifice, b"0")
+            code = wait_for_code(pid) if pid else 127
             if code or i == len(stages) - 1:
                 os.write(report, b"end %d\n" % code)
                 break
@@ -398,7 +415,6 @@ def set_up(request: Request, bundle: int) -> None:
             os.sendfile(file.fileno(), bundle, None, size) if size else None
     os.close(bundle)
     drop_capabilities()
-    limit(request["limits"])
 
 
 def drop_capabilities() -> None:
@@ -406,20 +422,23 @@ def drop_capabilities() -> None:
     call("capset", header, bytes(24))
 
 
-def limit(limits: dict[str, int]) -> None:
-    """Take on the limits of the program, which inherits them."""
-    call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else the file is not ours
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # should the machine run out of memory, this is to go first
+def limit(limits: dict[str, int]) -> int:
+    """Take on the limits of the program, which inherits them; returns our open oom_score_adj."""
+    call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self is root's; no program runs yet
+    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+    return score
 
 
-def run_command(argv: list[str], environment: dict[str, str], output: int, errors: int) -> int:
-    """The exit code of a command, started without the cost of a fork; what else we have open closes by itself."""
+def start_command(argv: list[str], environment: dict[str, str], output: int, errors: int) -> int:
+    """Start a command without the cost of a fork; its process, 0 where it cannot be started.
+
+    All descriptors but 0 to 2 close by themselves: Python's own do, and those received were made to in `serve`.
+    """
     try:
-        pid = os.posix_spawn(
+        return os.posix_spawn(
             argv[0],
             argv,
             environment,
@@ -429,8 +448,7 @@ def run_command(argv: list[str], environment: dict[str, str], output: int, error
         )
     except OSError as error:
         os.write(errors, f"{argv}: {error}\n".encode())
-        return 127
-    return wait_for_code(pid)
+        return 0
 
 
 # A Python program, run in a fork of the zygote's interpreter as `python3 -I program.py` would run it
