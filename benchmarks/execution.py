@@ -168,7 +168,7 @@ def bare(code: str) -> float:
         def here(text: str) -> str:
             return text.replace("/scratch", folder)
 
-        environment = ENVIRONMENT | {name: here(value) for name, value in language.environment.items()}
+        environment = {name: here(value) for name, value in {**ENVIRONMENT, **language.environment}.items()}
         Path(folder, language.file_name(source)).write_text(source)
         started = time.perf_counter()
         for command in (language.compile, language.run):
