@@ -1,6 +1,6 @@
 # make demo             the main job, on a small model made on the spot: no download, no GPU, no account
 # make test             the tests; those of languages that are not installed are skipped
-# make languages        installs the toolchains of all languages (1.7 GB)
+# make languages        installs the toolchains of all languages (1.9 GB)
 # make test-languages   the tests of the heavy languages and of all published verdicts; none is skipped
 # All set up everything they need first: a virtual environment in .venv, and system packages (as root).
 

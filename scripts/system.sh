@@ -1,7 +1,7 @@
 #!/bin/sh
 # System packages that running generated programs needs: bubblewrap (the sandbox) and the toolchains that are light.
 #   sh scripts/system.sh        Python, Java, C++, JavaScript, TypeScript, PHP, Bash, Lua, Ruby, Perl
-#   sh scripts/system.sh all    C#, Go, Rust, R, Racket, Scala and D too, 1.7 GB
+#   sh scripts/system.sh all    C#, Go, Rust, R, Racket, Scala and D too, 1.9 GB
 # As root on Debian or Ubuntu, missing ones are installed; otherwise this says what to install, and stops.
 set -eu
 
@@ -38,6 +38,7 @@ if [ "${1:-}" = all ]; then
     need mono-runtime command -v mono
     need libmono-system-core4.0-cil test -e /usr/lib/mono/4.5/System.Core.dll
     need libmono-system-numerics4.0-cil test -e /usr/lib/mono/4.5/System.Numerics.dll
+    need libboost-dev test -e /usr/include/boost/any.hpp # HumanEval-X
     need golang-go command -v go
     need golang-github-stretchr-testify-dev test -d /usr/share/gocode/src/github.com/stretchr/testify # HumanEval-X
     need rustc command -v rustc
