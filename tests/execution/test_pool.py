@@ -190,6 +190,22 @@ def test_nothing_stays_open() -> None:
     assert children() <= others
 
 
+def test_a_program_goes_first_when_memory_is_short_and_its_init_stays_as_we_are() -> None:
+    source = """
+import time
+def score(process): return open(f"/proc/{process}/oom_score_adj").read().strip()
+while score(1) == "1000": time.sleep(0.01)
+print(score("self"), score(1))
+"""
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom flexlora.execution import run_program\n"
+        "Path('/proc/self/oom_score_adj').write_text('500')  # as in many containers\n"
+        "for mode in ('warm', 'fresh', 'cold'): print(run_program('py', sys.argv[1], mode=mode).stdout)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, source], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1000", "500"] * 3
+
+
 # Equal programs
 
 

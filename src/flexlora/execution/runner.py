@@ -78,7 +78,7 @@ class Runner:
         return self._mode is Mode.COLD or language.warm is None
 
     def _run_cold(self, language: Language, tools: Toolchain, program: Program) -> Outcome:
-        job = _job(language, program, _files(language, program), _plain_compile(language, tools, program),
+        job = job_of(language, program, _files(language, program), _plain_compile(language, tools, program),
                    language.run(tools, program.source))  # fmt: skip
         try:
             return self._ready(tools, {}).run(job)
@@ -97,7 +97,7 @@ class Runner:
         if warm.compiler is not None and (compiled := self._compile(language, tools, program, binds)):
             return self._run_compiled(language, tools, program, binds, run, compiled, time.monotonic() - started)
         compile_command = (warm.compile and warm.compile(tools, source)) or _plain_compile(language, tools, program)
-        job = _job(language, program, _files(language, program), compile_command, run)
+        job = job_of(language, program, _files(language, program), compile_command, run)
         return self._ready(tools, binds).run(job)
 
     def _run_compiled(
@@ -115,7 +115,7 @@ class Runner:
                 phase=Phase.COMPILE, end=End.EXIT, exit_code=compiled.exit_code, stdout="", stderr=compiled.words
             )
         else:
-            outcome = self._ready(tools, binds).run(_job(language, program, compiled.files, None, run))
+            outcome = self._ready(tools, binds).run(job_of(language, program, compiled.files, None, run))
             outcome = dataclasses.replace(outcome, compiler_stderr=compiled.words)
         return dataclasses.replace(outcome, wall_s=outcome.wall_s + wall_s, cpu_s=outcome.cpu_s + compiled.cpu_s)
 
@@ -176,7 +176,7 @@ def _plain_compile(language: Language, tools: Toolchain, program: Program) -> li
     return language.compile(tools, program.source) if language.compile else None
 
 
-def _job(
+def job_of(
     language: Language,
     program: Program,
     files: Mapping[str, bytes],

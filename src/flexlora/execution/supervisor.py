@@ -1,7 +1,7 @@
 """Runs inside the sandbox, on its own: starts programs one at a time and watches each until nothing of it is left.
 
-This file is not imported by the package; `worker` copies it into a sandbox, where the system's Python runs it with the
-standard library alone. Two processes come of it:
+This one file is not imported by the package; `worker` copies it into a sandbox, where the system's Python runs it with
+the standard library alone. Two processes come of it:
 
 - the *supervisor* talks to the host over standard input (a socket), captures output, and keeps the time;
 - the *zygote* starts programs. It never sees a program's source or output, so nothing of one program can be found in
@@ -366,12 +366,13 @@ def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[s
         os.dup2(null, 0)
         os.close(null)
         set_up(request, bundle)
-        sacrifice = limit(request["limits"])
+        score = limit(request["limits"])
+        own_score = os.read(score, 16)  # not always 0, and it may not be lowered further
         stages, environment = request["stages"], dict(request["environment"])
         for i, stage in enumerate(stages):
             os.write(report, b"start %d\n" % i)
             output, errors = streams[2 * i : 2 * i + 2]
-            os.write(sacrifice, b"1000")  # should the machine run out of memory, the program is to go first
+            os.write(score, b"1000")  # should the machine run out of memory, the program is to go first
             if stage["argv"] is None:
                 pid = os.fork()
                 if pid == 0:
@@ -384,7 +385,7 @@ def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[s
                     return environment
             else:
                 pid = start_command(stage["argv"], environment, output, errors)
-            os.write(sacrifice, b"0")
+            os.write(score, own_score)
             code = wait_for_code(pid) if pid else 127
             if code or i == len(stages) - 1:
                 os.write(report, b"end %d\n" % code)
@@ -425,7 +426,7 @@ def drop_capabilities() -> None:
 def limit(limits: dict[str, int]) -> int:
     """Take on the limits of the program, which inherits them; returns our open oom_score_adj."""
     call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self is root's; no program runs yet
-    score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    score = os.open("/proc/self/oom_score_adj", os.O_RDWR)
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
