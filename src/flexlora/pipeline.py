@@ -29,12 +29,12 @@ from flexlora.execution import sandbox
 from flexlora.execution.languages import toolchain
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
-from flexlora.execution.verdict import Program, Verdict
+from flexlora.execution.verdict import Program
 from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import complete, generate_samples
 from flexlora.preflight import Plan, check
-from flexlora.progress import bar, say
+from flexlora.progress import say, verdict_bar
 from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
 from flexlora.report.page import write_report
 from flexlora.training import train_adapter
@@ -170,14 +170,7 @@ def execute(run: RunFolder, workers: int | None = None, overwrite: bool = False)
         surveyed = survey(programs)
         results = run.path / item.path / "results.jsonl"
         done = {} if overwrite else recorded(results)
-        with bar(f"execute {item.label()}", len(surveyed.hashes), done=len(done)) as advance:
-            passed = sum(result.passed for result in done.values())
-
-            def on_verdict(verdict: Verdict) -> None:
-                nonlocal passed
-                passed += verdict.passed
-                advance(1, f"{passed} passed")
-
+        with verdict_bar(f"execute {item.label()}", len(surveyed.hashes), done.values()) as on_verdict:
             workers = workers or run.recipe.execution.workers
             execute_programs(
                 programs, results, surveyed=surveyed, workers=workers, overwrite=overwrite, on_verdict=on_verdict

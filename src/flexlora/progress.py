@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -20,7 +20,10 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-FIGURES = 55
+from flexlora.execution.results_file import Done
+from flexlora.execution.verdict import Verdict
+
+FIGURES = 66
 """Columns of the line that are kept for what stands beside the description."""
 
 console = Console(stderr=True, highlight=False)
@@ -37,7 +40,7 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.3g}/s", style="progress.data.speed")
+        return Text("" if speed is None else per_second(speed), style="progress.data.speed")
 
 
 @contextmanager
@@ -66,9 +69,33 @@ def bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
     if not console.is_terminal:
         finished = display.tasks[task]
         advanced, seconds = finished.completed - done, finished.elapsed or 0
-        rate = f"{advanced / seconds:.3g}/s" if advanced and seconds else ""
+        rate = per_second(advanced / seconds) if advanced and seconds else ""
         counted = f"{description}: {finished.completed:.0f} of {total}"
         say(", ".join(part for part in (counted, finished.fields["note"], rate) if part))
+
+
+@contextmanager
+def verdict_bar(description: str, total: int, earlier: Collection[Done]) -> Iterator[Callable[[Verdict], None]]:
+    """A bar for executing programs; the block hands each verdict to what it is given.
+
+    Args:
+        earlier: results that are there already, of these `total`.
+    """
+    passed, cached = sum(result.passed for result in earlier), 0
+    with bar(description, total, done=len(earlier)) as advance:
+
+        def on_verdict(verdict: Verdict) -> None:
+            nonlocal passed, cached
+            passed += verdict.passed
+            cached += verdict.cached
+            advance(1, f"{passed} passed" + (f", {cached} cached" if cached else ""))
+
+        yield on_verdict
+
+
+def per_second(rate: float) -> str:
+    """Three figures, but never an exponent: `0.5/s`, `27.4/s`, `5590/s`."""
+    return f"{rate:.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
 
 
 def say(message: str) -> None:

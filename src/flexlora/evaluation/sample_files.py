@@ -19,8 +19,7 @@ from flexlora.evaluation.tally import Tally
 from flexlora.execution import Mode, require
 from flexlora.execution.results_file import open_results, recorded
 from flexlora.execution.samples import execute_programs, survey
-from flexlora.execution.verdict import Verdict
-from flexlora.progress import bar
+from flexlora.progress import verdict_bar
 
 
 def execute_file(
@@ -62,14 +61,7 @@ def execute_file(
     require(surveyed.languages)
     done = {} if overwrite else recorded(output)
     _refuse_foreign(native, output, continued=bool(done), overwrite=overwrite)
-    with bar(f"execute {path.name}", len(surveyed.hashes), done=len(done)) as advance:
-        passed = sum(result.passed for result in done.values())
-
-        def on_verdict(verdict: Verdict) -> None:
-            nonlocal passed
-            passed += verdict.passed
-            advance(1, f"{passed} passed")
-
+    with verdict_bar(f"execute {path.name}", len(surveyed.hashes), done.values()) as on_verdict:
         execute_programs(
             samples,
             output,
