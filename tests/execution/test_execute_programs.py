@@ -142,7 +142,7 @@ import sys
 from pathlib import Path
 from flexlora.execution import Program
 from flexlora.execution.samples import execute_programs
-source = "import os; os.execv('/bin/sh', ['sh', '-c', 'sleep 0.%d; true', '{marker}'])"
+source = "import subprocess; subprocess.run(['sh', '-c', 'sleep 0.%d; true', '{marker}'])"
 programs = [Program(f"t{{i}}", 0, "py", source % (i % 3 + 1) + f"  # {{i}}") for i in range(40)]
 execute_programs(programs, Path({path!r}), workers=3)
 """

@@ -22,7 +22,7 @@ from flexlora.execution.sandbox import PROCESSES, SCRATCH_BYTES
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.execution.worker import OUTPUT_BYTES
 
-ENGINE = 1
+ENGINE = 2
 """Raised whenever a change of the engine or of a language file can change a verdict."""
 
 

@@ -50,7 +50,7 @@ class Compiler:
         """
         limits = f"ulimit -c 0; ulimit -d {MEMORY_KIB}; ulimit -u {PROCESSES} 2>/dev/null || ulimit -p {PROCESSES}"
         command = ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh", *argv]
-        self.sandbox = Sandboxed(command, binds, answers_on_stdout=True)
+        self.sandbox = Sandboxed(command, binds, memory_bytes=MEMORY_KIB << 10, answers_on_stdout=True)
 
     def compile(self, file_name: str, source: bytes, timeout_s: float) -> Compiled | None:
         """Compile one source; None where the compiler declines.

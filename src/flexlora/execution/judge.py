@@ -8,6 +8,9 @@ from flexlora.execution.verdict import Program, Status, Verdict
 
 RECORDED_BYTES = 16 << 10
 """Of each stream in a verdict: its first and its last half of this."""
+LEFT_EARLY = (
+    "\n[flexlora: exit code 0, but the program left before its end, its tests may not have run; --compat believes it]"
+)
 DOUBTED = frozenset({Status.TIMEOUT, Status.OUT_OF_MEMORY, Status.OUTPUT_LIMIT, Status.INFRASTRUCTURE_ERROR})
 
 
@@ -15,9 +18,11 @@ def judge(program: Program, outcome: Outcome, *, compat: bool = False) -> Verdic
     """The verdict on a program that ended so.
 
     Args:
-        compat: judge as the harness of the published figures does, where it is laxer (`Language.judge_compat`).
+        compat: judge as the harness of the published figures does, where it is laxer: by the exit code alone, and by
+            `Language.judge_compat`.
     """
     status = status_of(get_language(program.language), outcome, compat=compat)
+    note = LEFT_EARLY if _left_early(outcome) and status is Status.EXCEPTION else ""
     return Verdict(
         task_id=program.task_id,
         sample=program.sample,
@@ -26,7 +31,7 @@ def judge(program: Program, outcome: Outcome, *, compat: bool = False) -> Verdic
         passed=status is Status.OK,
         exit_code=outcome.exit_code,
         stdout=shorten(outcome.compiler_stdout + outcome.stdout),
-        stderr=shorten(outcome.compiler_stderr + outcome.stderr),
+        stderr=shorten(outcome.compiler_stderr + outcome.stderr) + note,
         wall_s=round(outcome.wall_s, 4),
         cpu_s=round(outcome.cpu_s, 4),
         cached=False,
@@ -51,9 +56,16 @@ def status_of(language: Language, outcome: Outcome, *, compat: bool = False) -> 
         return Status.OUT_OF_MEMORY
     if outcome.phase is Phase.COMPILE:
         return Status.SYNTAX_ERROR
+    if _left_early(outcome) and not compat:
+        return Status.EXCEPTION
     if compat and language.judge_compat is not None:
         return language.judge_compat(outcome)
     return language.judge(outcome)
+
+
+def _left_early(outcome: Outcome) -> bool:
+    """Whether the exit code says nothing, as the program was not seen to come to its end."""
+    return outcome.exit_code == 0 and outcome.finished is False
 
 
 def shorten(text: str) -> str:

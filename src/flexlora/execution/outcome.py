@@ -40,4 +40,6 @@ class Outcome:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     oom_killed: bool = False
-    """EXIT only: ended by SIGKILL while the kernel's out-of-memory killer was at work."""
+    """EXIT only: failed as the kernel killed a process of it that used up the memory."""
+    finished: bool | None = None
+    """Whether it proved to have come to its end; None where its language cannot tell."""

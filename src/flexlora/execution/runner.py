@@ -13,10 +13,12 @@ from pathlib import Path
 from flexlora.execution.compilers import Compiled, Compiler
 from flexlora.execution.languages import Language, Toolchain, get_language, toolchain
 from flexlora.execution.outcome import End, Outcome, Phase
-from flexlora.execution.sandboxed import SandboxBroken, Sandboxed
+from flexlora.execution.sandboxed import OutOfMemory, SandboxBroken, Sandboxed
 from flexlora.execution.verdict import Program
 from flexlora.execution.warm import warm_binds
 from flexlora.execution.worker import Job, Worker
+
+SIGKILLED = 128 + signal.SIGKILL
 
 
 class Mode(StrEnum):
@@ -49,15 +51,18 @@ class Runner:
             UsageError: what warm starts need cannot be built.
         """
         language, tools = get_language(program.language), toolchain(program.language)
-        before = _oom_kills()
+        before = oom_kills_of_the_machine()
         try:
             outcome = self._run_cold(language, tools, program) if self._is_cold(language) else (
                 self._run_warm(language, tools, program)
             )  # fmt: skip
+        except OutOfMemory:
+            self._drop_worker()
+            return Outcome(phase=Phase.RUN, end=End.EXIT, exit_code=SIGKILLED, stdout="", stderr="", oom_killed=True)
         except SandboxBroken as error:
             self._drop_worker()
             return Outcome(phase=Phase.SETUP, end=End.BROKEN, exit_code=None, stdout="", stderr=str(error))
-        if outcome.exit_code == 128 + signal.SIGKILL and _oom_kills() > before:
+        if outcome.exit_code == SIGKILLED and oom_kills_of_the_machine() > before:
             return dataclasses.replace(outcome, oom_killed=True)
         return outcome
 
@@ -81,7 +86,7 @@ class Runner:
         job = job_of(language, program, _files(language, program), _plain_compile(language, tools, program),
                    language.run(tools, program.source))  # fmt: skip
         try:
-            return self._ready(tools, {}).run(job)
+            return self._ready(tools, {}, job.memory_bytes).run(job)
         finally:
             if self._mode is Mode.COLD:
                 self._drop_worker()
@@ -98,7 +103,7 @@ class Runner:
             return self._run_compiled(language, tools, program, binds, run, compiled, time.monotonic() - started)
         compile_command = (warm.compile and warm.compile(tools, source)) or _plain_compile(language, tools, program)
         job = job_of(language, program, _files(language, program), compile_command, run)
-        return self._ready(tools, binds).run(job)
+        return self._ready(tools, binds, job.memory_bytes).run(job)
 
     def _run_compiled(
         self,
@@ -115,7 +120,8 @@ class Runner:
                 phase=Phase.COMPILE, end=End.EXIT, exit_code=compiled.exit_code, stdout="", stderr=compiled.words
             )
         else:
-            outcome = self._ready(tools, binds).run(job_of(language, program, compiled.files, None, run))
+            job = job_of(language, program, compiled.files, None, run)
+            outcome = self._ready(tools, binds, job.memory_bytes).run(job)
             outcome = dataclasses.replace(outcome, compiler_stderr=compiled.words)
         return dataclasses.replace(outcome, wall_s=outcome.wall_s + wall_s, cpu_s=outcome.cpu_s + compiled.cpu_s)
 
@@ -138,7 +144,7 @@ class Runner:
                 self._end(self._compilers.pop(language.code).sandbox)
             return None
 
-    def _ready(self, tools: Toolchain, more_binds: Mapping[str, str]) -> Worker:
+    def _ready(self, tools: Toolchain, more_binds: Mapping[str, str], memory_bytes: int) -> Worker:
         """A worker whose sandbox shows what these tools need."""
         python = toolchain("py")
         binds = {path: path for path in (*python.binds, *tools.binds)} | dict(more_binds)
@@ -146,7 +152,7 @@ class Runner:
             binds |= self._worker.sandbox.binds
             self._drop_worker()
         if self._worker is None:
-            worker = Worker(python.tools["python3"], binds)
+            worker = Worker(python.tools["python3"], binds, memory_bytes)
             self._begin(worker.sandbox)
             self._worker = worker
         return self._worker
@@ -191,11 +197,12 @@ def job_of(
         run_timeout_s=program.timeout_s or language.run_timeout_s,
         memory_bytes=language.memory_bytes,
         memory_limit=language.memory_limit,
+        proves_end=language.proves_end,
         environment=language.environment,
     )
 
 
-def _oom_kills() -> int:
+def oom_kills_of_the_machine() -> int:
     """How many processes the kernel's out-of-memory killer has ended on this machine."""
     try:
         _, _, rest = Path("/proc/vmstat").read_bytes().partition(b"\noom_kill ")

@@ -54,6 +54,7 @@ ENVIRONMENT = {
 SUPERVISOR_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
 """Within the sandbox's own user namespace only; a program has none."""
 NOTHING: Mapping[str, str] = {}
+NO_FILES: Mapping[str, int] = {}
 DEVICES = ("null", "zero", "full", "random", "urandom")
 REMEDY = (
     "Install it with `apt-get install bubblewrap` (0.8 or newer). Where unprivileged user namespaces are switched off, "
@@ -70,7 +71,8 @@ def sandbox_command(
     binds: Mapping[str, str] = NOTHING,
     writable: str | None = None,
     info_fd: int | None = None,
-    file: tuple[int, str] | None = None,
+    files: Mapping[str, int] = NO_FILES,
+    filter_fd: int | None = None,
     starts_programs: bool = False,
 ) -> list[str]:
     """The command line that runs `argv` in a fresh sandbox.
@@ -79,7 +81,8 @@ def sandbox_command(
         binds: path in the sandbox -> path of the host: what to show beyond /usr, read-only.
         writable: the one path of `binds` that may be written. Never for untrusted code.
         info_fd: where bubblewrap writes the host PID of the sandbox's init.
-        file: (descriptor to copy from, name in the scratch folder).
+        files: path in the sandbox -> descriptor to copy from; read-only, outside of the scratch folder.
+        filter_fd: descriptor of the system call filter (`seccomp`).
         starts_programs: keep what the supervisor needs to start programs in namespaces of their own. Without it there
             are no capabilities and no user namespaces.
     """
@@ -96,11 +99,12 @@ def sandbox_command(
             for inside, outside in binds.items()
             for word in ("--bind" if inside == writable else "--ro-bind", outside, inside)
         ),
+        *(word for path, fd in files.items() for word in ("--perms", "0444", "--file", str(fd), path)),
         *("--proc", "/proc", *_devices()),
         *("--symlink", "scratch", "/tmp"),
         *("--perms", "0700", "--size", str(SCRATCH_BYTES), "--tmpfs", "/scratch"),
-        *(("--perms", "0600", "--file", str(file[0]), f"/scratch/{file[1]}") if file else ()),
         *("--remount-ro", "/", "--chdir", "/scratch"),
+        *(("--seccomp", str(filter_fd)) if filter_fd is not None else ()),
         *(("--info-fd", str(info_fd)) if info_fd is not None else ()),
         *("--", *argv),
     ]

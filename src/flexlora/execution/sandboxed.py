@@ -9,13 +9,16 @@ import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
-from flexlora.execution.sandbox import sandbox_command
+from flexlora.execution.cgroups import OWN_BYTES, OWN_PROCESSES, Cgroup, places
+from flexlora.execution.sandbox import PROCESSES, SCRATCH_BYTES, sandbox_command
+from flexlora.execution.seccomp import syscall_filter
 
 START_TIMEOUT_S = 60.0
 """Starting a sandbox takes 30 ms; a machine on which it takes this long is broken, not loaded."""
 NO_ENVIRONMENT: dict[str, str] = {}
+NO_FILES: Mapping[str, bytes] = {}
 
 
 class Stopped(Exception):
@@ -24,6 +27,10 @@ class Stopped(Exception):
 
 class SandboxBroken(Exception):
     """The sandbox ended or did not start; says why."""
+
+
+class OutOfMemory(SandboxBroken):
+    """The kernel ended the sandbox, or part of it, as its processes together used up their memory."""
 
 
 class Sandboxed:
@@ -37,7 +44,8 @@ class Sandboxed:
         argv: Sequence[str],
         binds: Mapping[str, str],
         *,
-        program: bytes | None = None,
+        memory_bytes: int,
+        files: Mapping[str, bytes] = NO_FILES,
         answers_on_stdout: bool = False,
         starts_programs: bool = False,
     ) -> None:
@@ -45,7 +53,8 @@ class Sandboxed:
 
         Args:
             binds: path in the sandbox -> path of the host: what is shown beyond /usr, read-only.
-            program: content of `program.py` in its scratch folder.
+            memory_bytes: what programs may use together, beside the scratch folder, where cgroups can be made.
+            files: path in the sandbox -> content, read-only.
             answers_on_stdout: standard output is the socket, too.
 
         Raises:
@@ -57,32 +66,48 @@ class Sandboxed:
         self._socket, theirs = socket.socketpair()
         self._words = os.memfd_create("stderr")
         self._info = os.memfd_create("info")
-        file = _file_of(program) if program is not None else None
-        command = sandbox_command(
-            argv,
-            binds=binds,
-            info_fd=self._info,
-            file=(file, "program.py") if file is not None else None,
-            starts_programs=starts_programs,
-        )
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno() if answers_on_stdout else subprocess.DEVNULL,
-                stderr=self._words,
-                pass_fds=(self._info, *((file,) if file is not None else ())),
-                start_new_session=True,  # Ctrl-C is for us; we decide what becomes of the sandbox
-                env=NO_ENVIRONMENT,
-                cwd="/",
+        self._cgroup: Cgroup | None = None
+        self._memory_bytes = self._oom_kills = 0
+        with ExitStack() as only_here:
+            only_here.callback(theirs.close)
+            shown = {path: _file_of(content, only_here) for path, content in files.items()}
+            allowed = _file_of(syscall_filter(starts_programs=starts_programs), only_here)
+            command = sandbox_command(
+                argv, binds=binds, info_fd=self._info, files=shown, filter_fd=allowed, starts_programs=starts_programs
             )
-        except OSError as error:
-            self._close_descriptors()
-            raise SandboxBroken(str(error)) from error
-        finally:
-            theirs.close()
-            if file is not None:
-                os.close(file)
+            try:
+                self._cgroup = Cgroup(places()) if places() else None
+                self.limit_memory(memory_bytes)
+                self._process = subprocess.Popen(
+                    self._cgroup.joining(command) if self._cgroup else command,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno() if answers_on_stdout else subprocess.DEVNULL,
+                    stderr=self._words,
+                    pass_fds=(self._info, allowed, *shown.values()),
+                    start_new_session=True,  # Ctrl-C is for us; we decide what becomes of the sandbox
+                    env=NO_ENVIRONMENT,
+                    cwd="/",
+                )
+            except OSError as error:
+                self._release()
+                raise SandboxBroken(str(error)) from error
+
+    def limit_memory(self, memory_bytes: int) -> None:
+        """What programs may use together from now on, beside the scratch folder; nothing without cgroups.
+
+        Raises:
+            OSError: more than that is used already.
+        """
+        if self._cgroup and memory_bytes != self._memory_bytes:
+            self._cgroup.limit(memory_bytes + SCRATCH_BYTES + OWN_BYTES, PROCESSES + OWN_PROCESSES)
+            self._memory_bytes = memory_bytes
+
+    def oom_killed(self) -> bool | None:
+        """Whether processes of this sandbox were killed for their memory since the last call; None: unknown."""
+        if self._cgroup is None:
+            return None
+        before, self._oom_kills = self._oom_kills, self._cgroup.oom_kills()
+        return self._oom_kills > before
 
     def stop(self) -> None:
         """Call off what runs, from any thread; who waits for an answer meets Stopped."""
@@ -99,7 +124,7 @@ class Sandboxed:
             self._process.wait(timeout=START_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._close_descriptors()
+        self._release()
 
     def kill(self) -> None:
         """End the sandbox without asking: its init where we know it, and bubblewrap."""
@@ -143,16 +168,21 @@ class Sandboxed:
         except subprocess.TimeoutExpired:
             self.kill()
         words = os.pread(self._words, 1 << 12, 0).decode("utf-8", "replace").strip()
-        return SandboxBroken(words or f"The sandbox ended ({self._process.returncode}).")
+        kind = OutOfMemory if self.oom_killed() else SandboxBroken
+        return kind(words or f"The sandbox ended ({self._process.returncode}).")
 
-    def _close_descriptors(self) -> None:
+    def _release(self) -> None:
         self._socket.close()
         os.close(self._words)
         os.close(self._info)
+        if self._cgroup:
+            self._cgroup.remove()
 
 
-def _file_of(content: bytes) -> int:
+def _file_of(content: bytes, closing: ExitStack) -> int:
+    """A descriptor of a file in memory, closed with the stack."""
     file = os.memfd_create("file")
+    closing.callback(os.close, file)
     with os.fdopen(os.dup(file), "wb") as writer:
         writer.write(content)
     os.lseek(file, 0, os.SEEK_SET)

@@ -49,7 +49,7 @@ def _built(code: str) -> Path:
     assert warm is not None
     assert warm.build is not None
     commands = warm.build(tools)
-    sources = {name: (LANGUAGES / name).read_bytes() for name in warm.sources}
+    sources = {Path(name).name: (LANGUAGES / name).read_bytes() for name in warm.sources}
     content = repr((commands, sources, tools.version, _stamps(tools.tools.values()))).encode()
     folder = default_folder() / "warm" / f"{code}-{hashlib.sha256(content).hexdigest()[:16]}"
     if folder.is_dir():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from flexlora.execution.languages.language import MemoryLimit
 from flexlora.execution.outcome import End, Outcome, Phase
 from flexlora.execution.sandbox import ENVIRONMENT, PROCESSES, SCRATCH_BYTES, SCRATCH_FILES
 from flexlora.execution.sandboxed import START_TIMEOUT_S, SandboxBroken, Sandboxed
+from flexlora.execution.seccomp import syscall_filter
 
 OUTPUT_BYTES = 16 << 20
 """Captured from each of standard output and standard error; more is OutputLimit."""
@@ -24,6 +25,8 @@ PATIENCE = 10
 """The longest that a stage may take, in its time limits; the supervisor's, too."""
 OVERTIME_S = 120.0
 """What the supervisor may take beyond the longest time that its program may."""
+FOLDER = "/flexlora"
+INSIDE = Path(__file__).with_name("inside")
 RLIMITS = {MemoryLimit.ADDRESS_SPACE: "AS", MemoryLimit.DATA: "DATA"}
 
 
@@ -40,25 +43,27 @@ class Job:
     run_timeout_s: float
     memory_bytes: int
     memory_limit: MemoryLimit
+    proves_end: bool
+    """The run command proves that the program came to its end (`inside/python_main.py`)."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Worker:
     """A sandbox that runs programs; use it from the thread that made it."""
 
-    def __init__(self, python: str, binds: Mapping[str, str]) -> None:
+    def __init__(self, python: str, binds: Mapping[str, str], memory_bytes: int) -> None:
         """Start the sandbox and wait until it is ready.
 
         Args:
             python: the interpreter that runs the supervisor, and Python programs.
+            memory_bytes: of the first program.
             binds: path in the sandbox -> path of the host: what is shown beyond /usr, read-only.
 
         Raises:
             SandboxBroken: it does not start.
         """
-        # Named program.py, as every Python program is, and -I keeps the scratch folder off the module path.
-        argv = [python, "-I", "program.py"]
-        self.sandbox = Sandboxed(argv, binds, program=_supervisor(), starts_programs=True)
+        argv = [python, "-I", f"{FOLDER}/supervisor.py"]
+        self.sandbox = Sandboxed(argv, binds, memory_bytes=memory_bytes, files=_files(), starts_programs=True)
         try:
             self._answer(START_TIMEOUT_S)
         except SandboxBroken:
@@ -69,13 +74,17 @@ class Worker:
         """Run one program to its end; returns when its last process is gone.
 
         Raises:
-            SandboxBroken: the sandbox ended before the program did; this worker is of no more use.
+            SandboxBroken: the sandbox ended before the program did; this worker is of no more use. It is OutOfMemory
+                where the program used up the memory of all.
             Stopped: the sandbox was stopped.
         """
         stages: list[tuple[Sequence[str] | None, float]] = [(job.compile, job.compile_timeout_s)] if job.compile else []
         stages.append((job.run, job.run_timeout_s))
         request = {
-            "stages": [{"argv": argv, "timeout_s": timeout_s} for argv, timeout_s in stages],
+            "stages": [
+                {"argv": argv, "timeout_s": timeout_s, "proves_end": job.proves_end and i == len(stages) - 1}
+                for i, (argv, timeout_s) in enumerate(stages)
+            ],
             "environment": {**ENVIRONMENT, **job.environment},
             "limits": {
                 "NPROC": PROCESSES,
@@ -88,10 +97,16 @@ class Worker:
             "scratch_bytes": SCRATCH_BYTES,
             "scratch_files": SCRATCH_FILES,
         }
+        try:
+            self.sandbox.limit_memory(job.memory_bytes)
+        except OSError as error:
+            raise SandboxBroken(f"The memory limit cannot be set: {error}") from error
         header, body = json.dumps(request).encode(), b"".join(job.files.values())
         self.sandbox.send(struct.pack("!II", len(header), len(body)) + header + body)
         answer, output = self._answer(PATIENCE * sum(timeout_s for _, timeout_s in stages) + OVERTIME_S)
-        return _outcome(answer, output, compiles=job.compile is not None)
+        outcome = _outcome(answer, output, compiles=job.compile is not None)
+        return replace(outcome, finished=answer["finished"] if job.proves_end else None,
+                       oom_killed=bool(outcome.exit_code) and bool(self.sandbox.oom_killed()))  # fmt: skip
 
     def _answer(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
         self.sandbox.wait_at_most(timeout_s)
@@ -100,8 +115,10 @@ class Worker:
 
 
 @cache
-def _supervisor() -> bytes:
-    return Path(__file__).with_name("supervisor.py").read_bytes()
+def _files() -> dict[str, bytes]:
+    """What lies in the sandbox: the supervisor, what starts programs, and the system call filter of programs."""
+    inside = {f"{FOLDER}/{file.name}": file.read_bytes() for file in INSIDE.iterdir() if file.is_file()}
+    return inside | {f"{FOLDER}/filter": syscall_filter(starts_programs=False)}
 
 
 def _outcome(answer: dict[str, Any], output: bytes, *, compiles: bool) -> Outcome:

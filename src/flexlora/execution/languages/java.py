@@ -17,6 +17,7 @@ from flexlora.execution.languages.language import (
     Warm,
     by_exit_code,
     find_tool,
+    inside,
     tool_version,
     warm_folder,
 )
@@ -97,7 +98,7 @@ COMPILER_API = "jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED"
 
 def run(toolchain: Toolchain, source: str, *flags: str) -> list[str]:
     java = (toolchain.tools["java"], "-ea", *JVM, HEAP, *flags)
-    return [*java, "-cp", f"/scratch:{JAVATUPLES}", class_names(source)[1]]
+    return [*java, "-cp", f"{warm_folder('java')}:/scratch:{JAVATUPLES}", "FlexloraMain", class_names(source)[1]]
 
 
 LANGUAGE = Language(
@@ -111,13 +112,15 @@ LANGUAGE = Language(
         toolchain.tools["javac"],
         *(f"-J{flag}" for flag in (*JVM, HEAP)),
         *OPTIONS,
-        f"{class_names(source)[0]}.java",
+        *(inside("FlexloraMain.java"), f"{class_names(source)[0]}.java"),
     ],
     run=run,
+    proves_end=True,
     warm=Warm(
-        sources=("ResidentCompiler.java",),
+        sources=("ResidentCompiler.java", "../inside/FlexloraMain.java"),
         build=lambda toolchain: [
             [toolchain.tools["javac"], "--add-exports", COMPILER_API, "-Xlint:-options", "ResidentCompiler.java"],
+            [toolchain.tools["javac"], "FlexloraMain.java"],
         ],
         compiler=lambda toolchain: [
             *(toolchain.tools["java"], *JVM, HEAP, "-XX:TieredStopAtLevel=1", "--add-exports", COMPILER_API),

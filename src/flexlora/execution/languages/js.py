@@ -10,6 +10,7 @@ from flexlora.execution.languages.language import (
     Toolchain,
     by_exit_code,
     find_tool,
+    inside,
     tool_version,
 )
 
@@ -34,7 +35,8 @@ LANGUAGE = Language(
     extension="js",
     probe=probe,
     install="apt-get install nodejs",
-    run=lambda toolchain, _: [toolchain.tools["node"], *NODE, "program.js"],
+    run=lambda toolchain, _: [toolchain.tools["node"], *NODE, inside("node_main.js")],
+    proves_end=True,
     environment=ENVIRONMENT,
     memory_bytes=MEMORY_BYTES,
     memory_limit=MemoryLimit.DATA,

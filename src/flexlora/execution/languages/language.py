@@ -60,7 +60,7 @@ class Warm:
     """
 
     sources: tuple[str, ...] = ()
-    """Files of this folder that the build needs."""
+    """Files that the build needs, by their path from this folder."""
     build: Callable[[Toolchain], list[list[str]]] | None = None
     """Commands that fill the folder `warm_folder(code)`, where the sources are; run once, in a sandbox."""
     compiler: Callable[[Toolchain], list[str]] | None = None
@@ -93,6 +93,8 @@ class Language:
     compile: Command | None = None
     """None: there is nothing to compile."""
     run: Command
+    proves_end: bool = False
+    """`run` starts the program so that it proves to have come to its end (`inside/python_main.py`)."""
     warm: Warm | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that compiling and running need beyond those that every program has."""
@@ -140,6 +142,11 @@ def syntax_error_if(says: str, stream: Callable[[Outcome], str]) -> Callable[[Ou
 def by_silence(outcome: Outcome) -> Status:
     """Exit code 0 and nothing on standard error is OK, anything else an Exception."""
     return by_exit_code(outcome) if not outcome.stderr else Status.EXCEPTION
+
+
+def inside(name: str) -> str:
+    """Path in the sandbox of a file of the folder `inside`."""
+    return f"/flexlora/{name}"
 
 
 def find_tool(*names: str) -> str:

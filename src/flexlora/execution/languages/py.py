@@ -13,6 +13,7 @@ from flexlora.execution.languages.language import (
     Warm,
     by_exit_code,
     find_tool,
+    inside,
     tool_version,
 )
 from flexlora.execution.outcome import Outcome
@@ -48,7 +49,8 @@ LANGUAGE = Language(
     probe=probe,
     install="apt-get install python3",
     # -I keeps the scratch folder off the module path, so that no file a program writes shadows a module.
-    run=lambda toolchain, _: [toolchain.tools["python3"], "-I", "program.py"],
+    run=lambda toolchain, _: [toolchain.tools["python3"], "-I", inside("python_main.py")],
+    proves_end=True,
     warm=Warm(run=lambda *_: None),
     memory_bytes=1 << 30,
     memory_limit=MemoryLimit.ADDRESS_SPACE,

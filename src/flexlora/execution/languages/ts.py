@@ -10,6 +10,7 @@ from flexlora.execution.languages.language import (
     Warm,
     by_exit_code,
     find_tool,
+    inside,
     tool_version,
     warm_folder,
 )
@@ -32,7 +33,8 @@ LANGUAGE = Language(
         *(toolchain.tools["node"], *NODE, toolchain.tools["tsc"]),
         *(*OPTIONS, "program.ts"),
     ],
-    run=lambda toolchain, _: [toolchain.tools["node"], *NODE, "program.js"],
+    run=lambda toolchain, _: [toolchain.tools["node"], *NODE, inside("node_main.js")],
+    proves_end=True,
     warm=Warm(
         sources=("resident_compiler.js",),
         build=lambda _: [],

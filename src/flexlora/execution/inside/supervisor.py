@@ -1,15 +1,16 @@
 """Runs inside the sandbox, on its own: starts programs one at a time and watches each until nothing of it is left.
 
-This one file is not imported by the package; `worker` copies it into a sandbox, where the system's Python runs it with
-the standard library alone. Two processes come of it:
+The package does not import it; `worker` puts it into a sandbox, where the system's Python runs it with the standard
+library alone. Two processes come of it:
 
 - the *supervisor* talks to the host over standard input (a socket), captures output, and keeps the time;
 - the *zygote* starts programs. It never sees a program's source or output, so nothing of one program can be found in
   the memory of the next, which for Python is a fork of it.
 
 Each program gets PID, mount and IPC namespaces of its own, a network namespace free of sockets, a fresh /proc, an empty
-bounded scratch folder, resource limits, and no capabilities. Its init reports how it ended; when init ends, the kernel
-kills all that the program left behind, and only then is the program over.
+bounded scratch folder, resource limits, a system call filter, and no capabilities. Its init reports how it ended and
+whether it proved to have come to its end (`python_main` says how); when init ends, the kernel kills all that the
+program left behind, and only then is the program over.
 
 Time is up for a stage when it has had its seconds both by the clock and on a processor; when it has mostly slept for
 twice as long; and after `PATIENCE` times as long in any case. So a loaded machine takes nothing from a program.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import gc
 import json
 import os
@@ -32,9 +34,12 @@ import time
 
 TYPE_CHECKING = False  # typing is no small import, and not every sandbox runs Python programs
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any, NoReturn
 
     Request = dict[str, Any]
+    PythonProgram = tuple[ModuleType, bytes, int, dict[str, str]]
+    """What `python_main.run` needs: the module, the word, the pipe and the environment."""
 
 PATIENCE = 10
 IDLE = 0.05
@@ -46,8 +51,17 @@ KILL = b"kill"
 
 NEWNS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x08000000, 0x20000000, 0x40000000
 NOSUID_NODEV, NOSUID_NODEV_NOEXEC = 6, 14
-PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 4, 24, 47, 4
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 4, 22, 24, 47, 4
+SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
+
+FOLDER = "/flexlora"
+"""Where this file lies in the sandbox, with the system call filter of programs and `python_main`."""
+WORD_BYTES = 32
+FINISHED = b"finished "
+READ_WORD, WRITE_FINISHED = 3, 4
+HIGH = 10
+"""Descriptors from here on are not in the way of those that a program gets."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -133,6 +147,7 @@ class Supervision:
         self.stage = -1  # -1: being set up
         self.end: str | None = None
         self.code: int | None = None
+        self.finished = False
         self.error = ""
         self.cpu_s = self.cpu_before = 0.0
         self.started = time.monotonic()
@@ -186,7 +201,8 @@ class Supervision:
                 self.stage_started, self.cpu_before = now, self.cpu() if self.stage else 0.0
                 self.check_at = now + self.request["stages"][self.stage]["timeout_s"]
             elif word == b"end":
-                self.code = int(rest)
+                code, _, finished = rest.partition(b" ")
+                self.code, self.finished = int(code), finished == b"finished"
             else:
                 self.error = line.decode("utf-8", "replace")
         return bool(chunk)
@@ -242,6 +258,7 @@ class Supervision:
             "stage": self.stage,
             "end": self.end or "exit",
             "code": self.code if self.end is None else None,
+            "finished": self.finished,
             "error": self.error,
             "wall_s": wall_s,
             # The time of processes killed with init is in no record; for these there is the sum taken before.
@@ -277,11 +294,12 @@ def bound_capabilities() -> None:
     call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
-def serve(supervisor: socket.socket) -> dict[str, str]:
-    """Start what the supervisor asks for, for ever; returns only in a Python program, with what is to be run."""
+def serve(supervisor: socket.socket) -> PythonProgram:
+    """Start what the supervisor asks for, for ever; returns only in a Python program, with what it needs."""
     bound_capabilities()
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
-    forks_python = False
+    system_calls = SystemCallFilter()
+    python_main = None
     network = Network()
     while True:
         message, fds, _, _ = socket.recv_fds(supervisor, 1 << 20, 64)
@@ -290,9 +308,8 @@ def serve(supervisor: socket.socket) -> dict[str, str]:
         if message == KILL:
             continue  # it crossed the news that the program was over
         request = json.loads(message)
-        if not forks_python and any(stage["argv"] is None for stage in request["stages"]):
-            forks_python = True
-            load_modules()
+        if python_main is None and any(stage["argv"] is None for stage in request["stages"]):
+            python_main = load_python_main()
         network.renew_if_used()
         call("unshare", NEWPID)
         init = os.fork()
@@ -302,7 +319,7 @@ def serve(supervisor: socket.socket) -> dict[str, str]:
             os.close(network.statistics)
             for fd in fds:
                 os.set_inheritable(fd, False)  # a program that could write our reports could forge its verdict
-            return be_init(request, *fds)
+            return python_main, *be_init(request, system_calls, *fds)  # type: ignore[return-value]  # it was loaded
         call("setns", own_pids, NEWPID)
         for fd in fds:
             os.close(fd)
@@ -333,12 +350,31 @@ class Network:
             self.renew()
 
 
-def load_modules() -> None:
-    """Load what Python programs import most, once instead of in each; nothing that has state of its own."""
-    for name in ("typing", "math", "heapq", "bisect", "string", "copy", "itertools"):
+class SystemCallFilter:
+    """The filter that programs run under, ready for the kernel."""
+
+    def __init__(self) -> None:
+        with open(FOLDER + "/filter", "rb") as file:
+            instructions = file.read()
+        self.instructions = ctypes.create_string_buffer(instructions, len(instructions))
+        # struct sock_fprog: a number of instructions of 8 bytes each, and where they are.
+        self.program = struct.pack("HP", len(instructions) // 8, ctypes.addressof(self.instructions))
+
+    def install(self) -> None:
+        call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self.program, 0, 0)
+
+
+def load_python_main() -> ModuleType:
+    """Load what runs Python programs, and what these import most, once instead of in each."""
+    module = type(sys)("python_main")
+    path = FOLDER + "/python_main.py"
+    with open(path, "rb") as file:
+        exec(compile(file.read(), path, "exec"), module.__dict__)
+    for name in ("types", "typing", "math", "heapq", "bisect", "string", "copy", "itertools"):  # none with state
         __import__(name)
     gc.collect()
     gc.freeze()
+    return module
 
 
 def wait_for(init: int, supervisor: socket.socket) -> Request:
@@ -357,7 +393,9 @@ def wait_for(init: int, supervisor: socket.socket) -> Request:
         os.kill(init, signal.SIGKILL)  # not waited for yet, so the number is still its own
 
 
-def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[str, str]:
+def be_init(
+    request: Request, system_calls: SystemCallFilter, report: int, bundle: int, *streams: int
+) -> tuple[bytes, int, dict[str, str]]:
     """Init of a program's PID namespace: run its stages, report, end. A stage of Python returns from here instead."""
     try:
         os.setsid()  # a signal to a program's process group must not reach the zygote's
@@ -368,10 +406,12 @@ def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[s
         set_up(request, bundle)
         score = limit(request["limits"])
         own_score = os.read(score, 16)  # not always 0, and it may not be lowered further
+        system_calls.install()
         stages, environment = request["stages"], dict(request["environment"])
         for i, stage in enumerate(stages):
             os.write(report, b"start %d\n" % i)
             output, errors = streams[2 * i : 2 * i + 2]
+            proof = Proof()
             os.write(score, b"1000")  # should the machine run out of memory, the program is to go first
             if stage["argv"] is None:
                 pid = os.fork()
@@ -381,18 +421,39 @@ def be_init(request: Request, report: int, bundle: int, *streams: int) -> dict[s
                     os.setsid()
                     os.dup2(output, 1)
                     os.dup2(errors, 2)
-                    os.closerange(3, 1 << 10)
-                    return environment
+                    os.dup2(proof.write, WRITE_FINISHED, inheritable=False)
+                    os.closerange(WRITE_FINISHED + 1, 1 << 10)
+                    os.closerange(READ_WORD, WRITE_FINISHED)
+                    return proof.word, WRITE_FINISHED, environment
             else:
-                pid = start_command(stage["argv"], environment, output, errors)
+                pid = start_command(stage["argv"], environment, output, errors, proof if stage["proves_end"] else None)
             os.write(score, own_score)
             code = wait_for_code(pid) if pid else 127
             if code or i == len(stages) - 1:
-                os.write(report, b"end %d\n" % code)
+                os.write(report, b"end %d%s\n" % (code, b" finished" if proof.given() else b""))
                 break
     except Exception as error:
         os.write(report, (f"broken {error}\n").replace("\n", " ").encode() + b"\n")
     os._exit(0)
+
+
+class Proof:
+    """A pipe with a word in it, for one program: see `python_main`."""
+
+    def __init__(self) -> None:
+        self.word = os.urandom(WORD_BYTES // 2).hex().encode()
+        ends = os.pipe()
+        self.read, self.write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, HIGH) for end in ends)
+        for end in ends:
+            os.close(end)
+        os.write(self.write, self.word)
+
+    def given(self) -> bool:
+        os.set_blocking(self.read, False)
+        try:
+            return os.read(self.read, ROOM).endswith(FINISHED + self.word)
+        except BlockingIOError:
+            return False
 
 
 def wait_for_code(pid: int) -> int:
@@ -433,17 +494,20 @@ def limit(limits: dict[str, int]) -> int:
     return score
 
 
-def start_command(argv: list[str], environment: dict[str, str], output: int, errors: int) -> int:
+def start_command(argv: list[str], environment: dict[str, str], output: int, errors: int, proof: Proof | None) -> int:
     """Start a command without the cost of a fork; its process, 0 where it cannot be started.
 
-    All descriptors but 0 to 2 close by themselves: Python's own do, and those received were made to in `serve`.
+    All other descriptors close by themselves: Python's own do, and those received were made to in `serve`.
     """
+    given = [(output, 1), (errors, 2)]
+    if proof:
+        given += [(proof.read, READ_WORD), (proof.write, WRITE_FINISHED)]
     try:
         return os.posix_spawn(
             argv[0],
             argv,
             environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, errors, 2)],
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, new) for fd, new in given],
             setsid=True,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
@@ -452,56 +516,7 @@ def start_command(argv: list[str], environment: dict[str, str], output: int, err
         return 0
 
 
-# A Python program, run in a fork of the zygote's interpreter as `python3 -I program.py` would run it
-
-
-def run_python(environment: dict[str, str], namespace: dict[str, Any]) -> NoReturn:
-    """Runs program.py as the main module, and ends the process as the interpreter would."""
-    import atexit
-
-    os.environ.clear()
-    os.environ.update(environment)
-    code = execute_main(namespace)
-    try:
-        if "threading" in sys.modules:
-            sys.modules["threading"]._shutdown()
-        atexit._run_exitfuncs()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                if stream is not None and not stream.closed:
-                    stream.flush()
-            except Exception:
-                code = 120
-        os._exit(code)
-
-
-def execute_main(namespace: dict[str, Any]) -> int:
-    try:
-        with open(namespace["__file__"], "rb") as file:
-            source = file.read()
-        try:
-            program = compile(source, namespace["__file__"], "exec", dont_inherit=True)
-        except ValueError as error:  # a null byte, in older versions
-            raise SyntaxError(str(error)) from None
-    except SyntaxError as error:
-        sys.excepthook(type(error), error.with_traceback(None), None)
-        return 1
-    try:
-        exec(program, namespace)
-    except SystemExit as ending:
-        if ending.code is None or isinstance(ending.code, int):
-            return (ending.code or 0) & 0xFF
-        print(ending.code, file=sys.stderr)
-        return 1
-    except BaseException as error:
-        trace = error.__traceback__.tb_next if error.__traceback__ else None
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    return 0
-
-
-def main() -> dict[str, str]:
+def main() -> PythonProgram:
     """Set the sandbox up for programs and split in two; returns in a Python program only."""
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")  # no program can make itself root of a namespace of its own
@@ -521,12 +536,5 @@ def main() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    environment_of_program = main()
-    import types
-
-    module = types.ModuleType("__main__")
-    module.__file__ = os.path.join("/scratch", "program.py")
-    module.__dict__["__builtins__"] = __builtins__
-    sys.modules["__main__"] = module
-    sys.setrecursionlimit(sys.getrecursionlimit() + 4)  # what stands below the program's first frame, `exec` included
-    run_python(environment_of_program, module.__dict__)
+    python_main, word, pipe, environment_of_program = main()
+    python_main.run("/scratch/program.py", word, pipe, environment_of_program)
