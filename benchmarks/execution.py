@@ -20,7 +20,6 @@ import contextlib
 import io
 import itertools
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -30,10 +29,10 @@ from statistics import median
 from typing import Any
 
 from flexlora.execution import Mode, Program, execute, require
+from flexlora.execution.bare import Bare
 from flexlora.execution.compilers import Compiler
 from flexlora.execution.languages import LANGUAGES, get_language, toolchain
 from flexlora.execution.runner import job_of
-from flexlora.execution.sandbox import ENVIRONMENT
 from flexlora.execution.warm import warm_binds
 from flexlora.execution.worker import Worker
 
@@ -167,20 +166,13 @@ def gaps(code: str, mode: Mode, programs: int) -> list[float]:
 def bare(code: str) -> float:
     """Milliseconds of the plain commands, without any sandbox, on our own known good program."""
     language, tools = get_language(code), toolchain(code)
-    source = language.known_good
-    with tempfile.TemporaryDirectory() as folder:
-
-        def here(text: str) -> str:
-            return text.replace("/scratch", folder)
-
-        environment = {name: here(value) for name, value in {**ENVIRONMENT, **language.environment}.items()}
-        Path(folder, language.file_name(source)).write_text(source)
-        started = time.perf_counter()
-        for command in (language.compile, language.run):
-            if command is not None:
-                argv = [here(word) for word in command(tools, source)]
-                subprocess.run(argv, cwd=folder, env=environment, check=True, capture_output=True)
-        return 1000 * (time.perf_counter() - started)
+    program = Program("bare", 0, code, language.known_good)
+    files = {language.file_name(program.source): program.source.encode()}
+    compile_command = language.compile(tools, program.source) if language.compile else None
+    started = time.perf_counter()
+    outcome = Bare().run(job_of(language, program, files, compile_command, language.run(tools, program.source)))
+    assert outcome.exit_code == 0, outcome
+    return 1000 * (time.perf_counter() - started)
 
 
 def profile_java(records: list[Record]) -> None:
@@ -190,7 +182,7 @@ def profile_java(records: list[Record]) -> None:
     assert warm.compiler is not None
     assert warm.run is not None
     compiler = Compiler(warm.compiler(tools), binds)
-    worker = Worker(python.tools["python3"], {path: path for path in python.binds} | binds)
+    worker = Worker(python.tools["python3"], {path: path for path in python.binds} | binds, language.memory_bytes)
     empty = "class Problem { public static void main(String[] arguments) { } }"
     try:
         sources = [record["program"].encode() for record in records]

@@ -35,6 +35,10 @@ OverwriteOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, and stop.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
+SandboxOption = Annotated[
+    Literal["bubblewrap", "none"],
+    typer.Option("--sandbox", help="none: programs run without one, with all your rights. For trusted ones only."),
+]
 ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm; repeatable.")]
 
 
@@ -60,20 +64,21 @@ def run(
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
+    sandbox: SandboxOption = "bubblewrap",
     as_json: JsonOption = False,
 ) -> None:
     """The main job: train every arm, generate, execute, score and report. Running again continues."""
     from flexlora import pipeline
 
-    folder, plan = pipeline.start(recipe, output, set_ or (), overwrite)
+    folder, plan = pipeline.start(recipe, output, set_ or (), overwrite, sandbox=sandbox)
     _announce(plan)
     if dry_run:
         _print_json(plan.as_dict()) if as_json else None
         return
-    with pipeline.working(folder, overwrite):
+    with pipeline.working(folder, overwrite, sandbox=sandbox):
         pipeline.train(folder)
         pipeline.generate(folder)
-        pipeline.execute(folder)
+        pipeline.execute(folder, sandbox=sandbox)
         _finish(folder, as_json)
 
 
@@ -158,6 +163,7 @@ def execute(
     compat: Annotated[
         bool | None, typer.Option("--compat", help="Judge by the rule behind the published figures, where it is laxer.")
     ] = None,
+    sandbox: SandboxOption = "bubblewrap",
     as_json: JsonOption = False,
 ) -> None:
     """Run programs in the sandbox and write their verdicts: of a samples file or folder, or of a run."""
@@ -168,8 +174,8 @@ def execute(
         from flexlora import folder, pipeline
 
         run_folder = folder.existing(Path(target))
-        with pipeline.working(run_folder):
-            pipeline.execute(run_folder, workers, overwrite)
+        with pipeline.working(run_folder, sandbox=sandbox):
+            pipeline.execute(run_folder, overwrite, workers=workers, sandbox=sandbox)
         _print_json({"run": target}) if as_json else None
         return
     from flexlora.evaluation import sample_files
@@ -179,11 +185,12 @@ def execute(
         task,
         data_dir,
         output,
-        workers,
         overwrite,
+        workers=workers,
         mode=mode or "warm",
         cache=not no_cache,
         compat=bool(compat),
+        sandbox=sandbox,
     )
     _print_json(summary) if as_json else typer.echo(sample_files.in_words(summary))
 
@@ -193,15 +200,16 @@ def evaluate(
     target: TargetArgument,
     set_: SetOption = None,
     output: OutputOption = None,
+    sandbox: SandboxOption = "bubblewrap",
     as_json: JsonOption = False,
 ) -> None:
     """Generate, execute and score a run whose adapters are trained."""
     from flexlora import pipeline
 
-    folder, _ = pipeline.start(*_target(target, output, set_))
-    with pipeline.working(folder):
+    folder, _ = pipeline.start(*_target(target, output, set_), sandbox=sandbox)
+    with pipeline.working(folder, sandbox=sandbox):
         pipeline.generate(folder)
-        pipeline.execute(folder)
+        pipeline.execute(folder, sandbox=sandbox)
         _finish(folder, as_json)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -25,7 +25,7 @@ from flexlora.data.tasks import load_problems
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
-from flexlora.execution import sandbox
+from flexlora.execution import How, Sandbox, sandbox
 from flexlora.execution.languages import toolchain
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
@@ -46,6 +46,7 @@ def start(
     overrides: Iterable[str] = (),
     overwrite: bool = False,
     executes: bool = True,
+    **how: Unpack[How],
 ) -> tuple[RunFolder, Plan]:
     """Find and check a recipe and everything that it needs; writes nothing.
 
@@ -54,7 +55,8 @@ def start(
         output: the run directory; by default `runs/NAME`.
         overrides: `dotted.key=value` strings, for a recipe from a file.
         overwrite: accept a directory that holds a run of another recipe.
-        executes: whether programs are to be run on this machine.
+        executes: whether programs are to be run.
+        how: how they are, as in `execute`.
 
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
@@ -64,7 +66,7 @@ def start(
     elif not isinstance(recipe, Recipe):
         recipe = load(recipe, overrides)
     run = open_run(recipe, Path(output) if output else Path("runs") / (recipe.name or "run"), overwrite)
-    return run, check(run, executes)
+    return run, check(run, executes, **how)
 
 
 def run_recipe(
@@ -72,6 +74,7 @@ def run_recipe(
     output: str | Path | None = None,
     overrides: Iterable[str] = (),
     overwrite: bool = False,
+    **how: Unpack[How],
 ) -> RunFolder:
     """The main job, all stages; see `start` for the arguments. Returns the finished run.
 
@@ -79,22 +82,22 @@ def run_recipe(
         UsageError: before the start, for anything wrong or missing.
         FlexError: under way; what is finished is kept, and running again continues.
     """
-    run, _ = start(recipe, output, overrides, overwrite)
-    with working(run, overwrite):
+    run, _ = start(recipe, output, overrides, overwrite, **how)
+    with working(run, overwrite, **how):
         train(run)
         generate(run)
-        execute(run)
+        execute(run, **how)
         score(run)
         report(run)
     return run
 
 
 @contextmanager
-def working(run: RunFolder, overwrite: bool = False) -> Iterator[None]:
+def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iterator[None]:
     """Hold the run directory while stages work in it; the recipe and the environment are written first."""
     with locked(run):
         begin(run, overwrite)
-        _record_environment(run)
+        _record_environment(run, **how)
         yield
 
 
@@ -149,17 +152,18 @@ def answer(model: str, prompt: str, adapter: Path | None = None, max_new_tokens:
     return complete(loaded, tokenizer, prompt, Sampling(max_new_tokens=max_new_tokens), seed=0)[0]
 
 
-def execute(run: RunFolder, workers: int | None = None, overwrite: bool = False) -> None:
+def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None:
     """Run the program of every completion and write its verdict; those with a verdict are left alone.
 
     Args:
-        workers: programs at a time; None for the recipe's `execution.workers`.
         overwrite: run all again.
+        how: as in `flexlora.execution.execute`; without `workers`, the recipe's `execution.workers`.
 
     Raises:
         FlexError: completions are missing, or programs could not be run for a reason that is not theirs.
     """
-    execution.require(_languages(run.recipe))
+    execution.require(_languages(run.recipe), **how)
+    how["workers"] = how.get("workers") or run.recipe.execution.workers
     for item, problems in _with_problems(run):
         missing = _missing_samples(run, item, problems)
         if missing:
@@ -171,10 +175,7 @@ def execute(run: RunFolder, workers: int | None = None, overwrite: bool = False)
         results = run.path / item.path / "results.jsonl"
         done = {} if overwrite else recorded(results)
         with verdict_bar(f"execute {item.label()}", len(surveyed.hashes), done.values()) as on_verdict:
-            workers = workers or run.recipe.execution.workers
-            execute_programs(
-                programs, results, surveyed=surveyed, workers=workers, overwrite=overwrite, on_verdict=on_verdict
-            )
+            execute_programs(programs, results, surveyed=surveyed, overwrite=overwrite, on_verdict=on_verdict, **how)
 
 
 def score(run: RunFolder) -> Summary:
@@ -262,13 +263,13 @@ def _inputs(run: RunFolder) -> dict[str, Any]:
     return {"models": identities, "training": training, "tasks": tasks}
 
 
-def _record_environment(run: RunFolder) -> None:
+def _record_environment(run: RunFolder, **how: Unpack[How]) -> None:
     """Write what the run works on and with to `environment.json`; other versions under way are added to it.
 
     Raises:
         UsageError: the run's models or data are no longer what it began with.
     """
-    path, now, inputs = run.path / "environment.json", _environment(run), _inputs(run)
+    path, now, inputs = run.path / "environment.json", _environment(run, **how), _inputs(run)
     if not path.exists():
         write_json(path, {**now, "inputs": inputs})
         return
@@ -284,9 +285,10 @@ def _record_environment(run: RunFolder) -> None:
         write_json(path, {**first, "inputs": inputs, "continued_on": [*later, now]})
 
 
-def _environment(run: RunFolder) -> dict[str, Any]:
+def _environment(run: RunFolder, **how: Unpack[How]) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    toolchains = {"sandbox": _version("sandbox"), **{code: _version(code) for code in sorted(_languages(run.recipe))}}
+    within = "none" if how.get("sandbox") == Sandbox.NONE else _version("sandbox")
+    toolchains = {"sandbox": within, **{code: _version(code) for code in sorted(_languages(run.recipe))}}
     return {**environment.describe(), "gpu": gpu, "toolchains": toolchains}
 
 

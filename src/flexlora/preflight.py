@@ -10,7 +10,8 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, Unpack
 
 import torch
 
@@ -20,6 +21,7 @@ from flexlora.data import Problem
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
 from flexlora.errors import UsageError
+from flexlora.execution import How
 from flexlora.folder import RunFolder
 from flexlora.models import encode_prompt
 from flexlora.recipe import Recipe
@@ -122,11 +124,12 @@ class _Problems:
             raise UsageError("nothing was started:\n" + "\n".join(f"- {problem}" for problem in self.found))
 
 
-def check(run: RunFolder, executes: bool = True) -> Plan:
+def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     """Check everything that a run needs, and plan it.
 
     Args:
-        executes: whether programs are to be run on this machine; if not, it needs no sandbox and no toolchains.
+        executes: whether programs are to be run; if not, no sandbox and no toolchains are needed.
+        how: how they are, as in `flexlora.execution.execute`.
 
     Raises:
         UsageError: something is missing or wrong; all problems are listed.
@@ -138,7 +141,7 @@ def check(run: RunFolder, executes: bool = True) -> Plan:
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
     if executes:
-        problems.attempt(execution.require, {task[0].language for task in loaded})
+        problems.attempt(partial(execution.require, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
     problems.attempt(_trackers_known, recipe)
     base = None

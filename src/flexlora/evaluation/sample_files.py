@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.formats import SampleFile, recognise
@@ -16,7 +16,7 @@ from flexlora.evaluation.formats.sample_file import stem
 from flexlora.evaluation.formats.verdicts import read_verdicts, tally_of
 from flexlora.evaluation.score import Estimate
 from flexlora.evaluation.tally import Tally
-from flexlora.execution import Mode, require
+from flexlora.execution import How, require
 from flexlora.execution.results_file import open_results, recorded
 from flexlora.execution.samples import execute_programs, survey
 from flexlora.progress import verdict_bar
@@ -27,11 +27,8 @@ def execute_file(
     task: str | None = None,
     data_dir: Path | None = None,
     output: Path | None = None,
-    workers: int | None = None,
     overwrite: bool = False,
-    mode: Mode | str = Mode.WARM,
-    cache: bool = True,
-    compat: bool = False,
+    **how: Unpack[How],
 ) -> dict[str, Any]:
     """Run every program of a samples file; programs that `output` has a verdict of are not run again.
 
@@ -42,7 +39,7 @@ def execute_file(
         output: results file; by default beside `path` and ending in `_results.jsonl`, of a folder in it. The format's
             own results file comes into the same folder.
         overwrite: replace earlier results.
-        mode, cache, compat: as in `flexlora.execution.execute`.
+        how: as in `flexlora.execution.execute`.
 
     Returns:
         What `_summary` says, and `results` and `native_results`: the files.
@@ -58,7 +55,7 @@ def execute_file(
     surveyed = survey(samples)
     if not surveyed.hashes:
         raise UsageError(f"{path}: the file holds no samples.")
-    require(surveyed.languages)
+    require(surveyed.languages, **how)
     done = {} if overwrite else recorded(output)
     _refuse_foreign(native, output, continued=bool(done), overwrite=overwrite)
     with verdict_bar(f"execute {path.name}", len(surveyed.hashes), done.values()) as on_verdict:
@@ -66,12 +63,9 @@ def execute_file(
             samples,
             output,
             surveyed=surveyed,
-            workers=workers,
             overwrite=overwrite,
-            mode=mode,
-            cache=cache,
-            compat=compat,
             on_verdict=on_verdict,
+            **how,
         )
     tally = tally_of(output)
     scores = tally.scores()

@@ -3,14 +3,18 @@
 Usable alone: imports nothing beyond the standard library and the package's own errors and files.
 """
 
+from flexlora.execution.how import How
 from flexlora.execution.pool import execute, execute_async, run_program, run_program_async
 from flexlora.execution.requirements import require
 from flexlora.execution.runner import Mode
+from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Program, Status, Verdict
 
 __all__ = [
+    "How",
     "Mode",
     "Program",
+    "Sandbox",
     "Status",
     "Verdict",
     "execute",

@@ -18,7 +18,7 @@ from typing import Self
 
 from flexlora.errors import FlexError
 from flexlora.execution.languages import get_language, toolchain
-from flexlora.execution.sandbox import PROCESSES, SCRATCH_BYTES
+from flexlora.execution.sandbox import PROCESSES, SCRATCH_BYTES, Sandbox
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.execution.worker import OUTPUT_BYTES
 
@@ -26,7 +26,7 @@ ENGINE = 2
 """Raised whenever a change of the engine or of a language file can change a verdict."""
 
 
-def key_of(program: Program, *, compat: bool) -> str:
+def key_of(program: Program, *, compat: bool, sandbox: Sandbox) -> str:
     """Hash of all that a verdict depends on."""
     language = get_language(program.language)
     facts = {
@@ -41,6 +41,7 @@ def key_of(program: Program, *, compat: bool) -> str:
         "scratch": SCRATCH_BYTES,
         "processes": PROCESSES,
         "compat": compat,
+        "sandbox": sandbox,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -10,6 +10,7 @@ is not believed at once: the program is run again, alone in its pool and cold, a
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
@@ -17,10 +18,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
+from flexlora.execution.bare import WARNING
 from flexlora.execution.cache import VerdictCache, as_cached, key_of
 from flexlora.execution.judge import doubtful, judge
 from flexlora.execution.requirements import require
 from flexlora.execution.runner import Mode, Runner
+from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.sandboxed import Stopped
 from flexlora.execution.verdict import Program, Verdict
 from flexlora.execution.warm import default_folder
@@ -38,6 +41,7 @@ def run_program(
     timeout_s: float | None = None,
     mode: Mode | str = Mode.WARM,
     compat: bool = False,
+    sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
 ) -> Verdict:
     """Run one program in the sandbox, whatever the cache may know of it.
 
@@ -45,12 +49,13 @@ def run_program(
         timeout_s: time limit of the run in seconds; None for the language's own.
         mode: how it is started; see `Mode`.
         compat: judge as the harness of the published figures does, where that is laxer.
+        sandbox: `none` runs programs without one, and warns each time; see `bare`.
 
     Raises:
-        UsageError: unknown language, missing toolchain or no working sandbox.
+        UsageError: unknown language, mode or sandbox, missing toolchain or no working sandbox.
     """
     program = Program("program", 0, language, source, timeout_s)
-    (verdict,) = execute([program], workers=1, mode=mode, cache=False, compat=compat)
+    (verdict,) = execute([program], workers=1, mode=mode, cache=False, compat=compat, sandbox=sandbox)
     return verdict
 
 
@@ -61,10 +66,11 @@ async def run_program_async(
     timeout_s: float | None = None,
     mode: Mode | str = Mode.WARM,
     compat: bool = False,
+    sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
 ) -> Verdict:
     """`run_program` for asyncio; cancelling it ends the program."""
     program = Program("program", 0, language, source, timeout_s)
-    verdicts = execute_async([program], workers=1, mode=mode, cache=False, compat=compat)
+    verdicts = execute_async([program], workers=1, mode=mode, cache=False, compat=compat, sandbox=sandbox)
     async for verdict in verdicts:
         return verdict
     raise AssertionError("a program without a verdict")
@@ -77,6 +83,7 @@ def execute(
     mode: Mode | str = Mode.WARM,
     cache: bool = True,
     compat: bool = False,
+    sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
 ) -> Generator[Verdict, None, None]:
     """Run programs in the sandbox; verdicts come as they are reached, in any order.
 
@@ -88,15 +95,16 @@ def execute(
         mode: how programs are started; see `Mode`.
         cache: use and fill the cache on disk. Equal programs of one call run once in any case.
         compat: judge as the harness of the published figures does, where that is laxer.
+        sandbox: `none` runs programs without one, and warns each time; see `bare`.
 
     Raises:
-        UsageError: unknown language or mode, missing toolchain or no working sandbox.
+        UsageError: unknown language, mode or sandbox, missing toolchain or no working sandbox.
         FlexError: the cache cannot be used.
     """
     workers = workers or len(os.sched_getaffinity(0))
     with (
         VerdictCache(default_folder() if cache else None) as known,
-        closing(_Pool(workers, Mode(mode), compat)) as pool,
+        closing(_Pool(workers, Mode(mode), compat, _allowed(sandbox))) as pool,
     ):
         yield from _Execution(pool, known, workers, compat).verdicts(programs)
 
@@ -108,12 +116,13 @@ async def execute_async(
     mode: Mode | str = Mode.WARM,
     cache: bool = True,
     compat: bool = False,
+    sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
 ) -> AsyncGenerator[Verdict, None]:
     """`execute` for asyncio: the event loop is free while programs run. Closing or cancelling it kills what runs."""
     workers = workers or len(os.sched_getaffinity(0))
     loop = asyncio.get_running_loop()
     with VerdictCache(default_folder() if cache else None) as known:
-        pool = _Pool(workers, Mode(mode), compat)
+        pool = _Pool(workers, Mode(mode), compat, _allowed(sandbox))
         verdicts = _Execution(pool, known, workers, compat).verdicts(programs)
         try:
             while True:
@@ -125,6 +134,14 @@ async def execute_async(
             await asyncio.shield(loop.run_in_executor(None, pool.close))
             with suppress(Stopped, ValueError):  # ValueError: the other thread is still on its way out of it
                 verdicts.close()
+
+
+def _allowed(name: str) -> Sandbox:
+    """The sandbox with this name; to have none is warned of, each time."""
+    sandbox = Sandbox.named(name)
+    if sandbox is Sandbox.NONE:
+        logging.getLogger(__name__).warning(WARNING)
+    return sandbox
 
 
 @dataclass(slots=True)
@@ -147,9 +164,9 @@ class _Execution:
         checked: set[str] = set()
         for program in programs:
             if program.language not in checked:
-                require({program.language})
+                require({program.language}, sandbox=self._pool.sandbox)
                 checked.add(program.language)
-            key = key_of(program, compat=self._compat)
+            key = key_of(program, compat=self._compat, sandbox=self._pool.sandbox)
             if leader := self._running.get(key):
                 leader.followers.append(replace(program, source=""))
                 self._waiting += 1
@@ -178,8 +195,8 @@ class _Execution:
 class _Pool:
     """Worker threads, each of which runs one program at a time from start to end."""
 
-    def __init__(self, workers: int, mode: Mode, compat: bool) -> None:
-        self._mode, self._compat = mode, compat
+    def __init__(self, workers: int, mode: Mode, compat: bool, sandbox: Sandbox) -> None:
+        self._mode, self._compat, self.sandbox = mode, compat, sandbox
         self._lock = threading.Lock()
         self._stopped = False
         self._runners: set[Runner] = set()
@@ -244,7 +261,7 @@ class _Pool:
 
     @contextmanager
     def _runner(self, mode: Mode) -> Iterator[Runner]:
-        runner = Runner(mode)
+        runner = Runner(mode, self.sandbox)
         with self._lock:
             self._runners.add(runner)
             if self._stopped:

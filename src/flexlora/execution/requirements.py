@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cache
+from typing import Unpack
 
 from flexlora.errors import UsageError
-from flexlora.execution import sandbox
+from flexlora.execution.how import How
 from flexlora.execution.judge import judge
 from flexlora.execution.languages import ToolchainMissing, get_language, toolchain
 from flexlora.execution.runner import Mode, Runner
+from flexlora.execution.sandbox import Sandbox, probe
 from flexlora.execution.verdict import Program, Verdict
 
 
-def require(languages: Collection[str]) -> None:
+def require(languages: Collection[str], **how: Unpack[How]) -> None:
     """Check the sandbox and the toolchains of these languages, each by a program that must pass.
+
+    Args:
+        how: as in `execute`; what has nothing to do with this is passed over.
 
     Raises:
         UsageError: lists all that is missing and how to install it.
     """
-    problems = []
-    try:
-        sandbox.probe()
-    except UsageError as error:
-        problems.append(str(error))
+    problems, sandbox = [], Sandbox.named(how.get("sandbox", Sandbox.BUBBLEWRAP))
+    if sandbox is not Sandbox.NONE:
+        try:
+            probe()
+        except UsageError as error:
+            problems.append(str(error))
     for code in sorted(languages):
         try:
             toolchain(code)
             if not problems:
-                _run_known_good(code)
+                _run_known_good(code, sandbox)
         except ToolchainMissing as missing:
             problems.append(f"{code}: {missing}. Install it: {get_language(code).install}")
         except UsageError as error:
@@ -38,19 +44,20 @@ def require(languages: Collection[str]) -> None:
 
 
 @cache
-def _run_known_good(code: str) -> None:
+def _run_known_good(code: str, sandbox: Sandbox) -> None:
     """Once in a process: a tool that is there may still not work in the sandbox, and no model is to blame for that."""
     language = get_language(code)
-    verdict = check_program(code, language.known_good)
+    verdict = check_program(code, language.known_good, sandbox)
     if not verdict.passed:
         said = (verdict.stderr.strip() or verdict.stdout.strip())[-500:]
         raise UsageError(
-            f"{code}: {toolchain(code).version} does not work in the sandbox, which shows only /usr of this system: a "
+            f"{code}: {toolchain(code).version} does not work"
+            f"{' in the sandbox, which shows only /usr of this system' if sandbox is not Sandbox.NONE else ''}: a "
             f"correct program ended in {verdict.status} ({said}). Install it there: {language.install}"
         )
 
 
-def check_program(code: str, source: str) -> Verdict:
+def check_program(code: str, source: str, sandbox: Sandbox = Sandbox.BUBBLEWRAP) -> Verdict:
     """The verdict on a program of ours, run cold."""
     program = Program("check", 0, code, source)
-    return judge(program, Runner(Mode.COLD).run(program))
+    return judge(program, Runner(Mode.COLD, sandbox).run(program))

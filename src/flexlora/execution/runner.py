@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from flexlora.execution.bare import Bare
 from flexlora.execution.compilers import Compiled, Compiler
 from flexlora.execution.languages import Language, Toolchain, get_language, toolchain
 from flexlora.execution.outcome import End, Outcome, Phase
+from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.sandboxed import OutOfMemory, SandboxBroken, Sandboxed
 from flexlora.execution.verdict import Program
 from flexlora.execution.warm import warm_binds
@@ -35,8 +37,9 @@ class Mode(StrEnum):
 class Runner:
     """What one thread needs to run programs; use it from that thread, except for `stop`."""
 
-    def __init__(self, mode: Mode) -> None:
+    def __init__(self, mode: Mode, sandbox: Sandbox = Sandbox.BUBBLEWRAP) -> None:
         self._mode = mode
+        self._bare = Bare() if sandbox is Sandbox.NONE else None
         self._worker: Worker | None = None
         self._compilers: dict[str, Compiler] = {}
         self._lock = threading.Lock()
@@ -72,6 +75,8 @@ class Runner:
             self._stopped = True
             for sandbox in self._sandboxes:
                 sandbox.stop()
+        if self._bare is not None:
+            self._bare.stop()
 
     def close(self) -> None:
         """End the sandboxes; returns when nothing is left."""
@@ -80,11 +85,13 @@ class Runner:
             self._end(self._compilers.pop(code).sandbox)
 
     def _is_cold(self, language: Language) -> bool:
-        return self._mode is Mode.COLD or language.warm is None
+        return self._mode is Mode.COLD or language.warm is None or self._bare is not None
 
     def _run_cold(self, language: Language, tools: Toolchain, program: Program) -> Outcome:
         job = job_of(language, program, _files(language, program), _plain_compile(language, tools, program),
                    language.run(tools, program.source))  # fmt: skip
+        if self._bare is not None:
+            return self._bare.run(job)
         try:
             return self._ready(tools, {}, job.memory_bytes).run(job)
         finally:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from flexlora.errors import FlexError, UsageError
+from flexlora.execution.how import How
 from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.pool import execute
 from flexlora.execution.results_file import Done, Key, recorded
-from flexlora.execution.runner import Mode
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.files import append_jsonl, read_jsonl
 
@@ -71,21 +72,17 @@ def execute_programs(
     results_path: Path,
     *,
     surveyed: Survey | None = None,
-    workers: int | None = None,
     overwrite: bool = False,
-    mode: Mode | str = Mode.WARM,
-    cache: bool = True,
-    compat: bool = False,
     on_verdict: Callable[[Verdict], None] | None = None,
+    **how: Unpack[How],
 ) -> ExecutionSummary:
     """Run the programs that have no result in `results_path` yet and append one line for each.
 
     Args:
         surveyed: the `survey` of these programs, where the caller has it already.
-        workers: programs at a time; None for one per core.
         overwrite: drop the results that are there.
-        mode, cache, compat: as in `execute`.
         on_verdict: called after each line is written.
+        how: as in `execute`.
 
     Raises:
         UsageError: before the first program: two programs have the same task and sample, the file is no results file,
@@ -102,7 +99,7 @@ def execute_programs(
         done = recorded(results_path)
         _refuse_others(results_path, done, wanted)
         missing = _missing(programs, wanted, done)
-        with closing(execute(missing, workers=workers, mode=mode, cache=cache, compat=compat)) as verdicts:
+        with closing(execute(missing, **how)) as verdicts:
             for verdict in verdicts:
                 if verdict.status is Status.INFRASTRUCTURE_ERROR:
                     failures, first = failures + 1, first or verdict

@@ -26,11 +26,32 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
 from flexlora.errors import UsageError
 from flexlora.execution.languages.language import TOOL_PATH
+
+
+class Sandbox(StrEnum):
+    """What stands between programs and this machine."""
+
+    BUBBLEWRAP = "bubblewrap"
+    NONE = "none"
+    """Nothing: see `bare`. Never chosen by itself."""
+
+    @classmethod
+    def named(cls, name: str) -> Sandbox:
+        """The one with this name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if name not in list(cls):
+            raise UsageError(f"sandbox: {name!r} is not one of {', '.join(cls)}.")
+        return cls(name)
+
 
 PROCESSES = 128
 """Processes and threads at one time; a JVM alone needs about 20."""
@@ -61,7 +82,7 @@ REMEDY = (
     "allow them: `sysctl kernel.unprivileged_userns_clone=1` (Debian's kernels), an AppArmor profile for bwrap or "
     "`sysctl kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu 24.04 and newer), or, in a container, "
     "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined`. "
-    "Programs are never run outside the sandbox."
+    "Programs that you trust run without a sandbox by `--sandbox none`."
 )
 
 

@@ -1,7 +1,7 @@
 """Runs inside the sandbox: a Python program, as `python3 -I program.py` would, and proof that it came to its end.
 
-Either in a fork of an interpreter that runs already (`supervisor`), or as a script of its own. Not imported by the
-package. The system's Python runs it with the standard library alone.
+Either in a fork of an interpreter that runs already (`supervisor`), or as a script of its own, by the system's Python
+with the standard library alone.
 
 Proof of the end: a program's init writes a word that it drew into a pipe; whoever runs the program takes it out before
 the program starts, and puts FINISHED and the word back when the program has come to its end. A program cannot know the
@@ -123,4 +123,4 @@ if __name__ == "__main__":
     taken = os.read(READ_WORD, WORD_BYTES)
     os.close(READ_WORD)
     os.set_inheritable(WRITE_FINISHED, False)
-    run("/scratch/program.py", taken, WRITE_FINISHED)
+    run(os.path.join(os.getcwd(), "program.py"), taken, WRITE_FINISHED)
