@@ -18,8 +18,9 @@ process.once("beforeExit", () => {
   Error.prepareStackTrace = undefined;
   const here = {};
   captureStackTrace(here);
+  const trace = here.stack; // written only now
   Error.prepareStackTrace = prepare;
-  if (here.stack.includes(process.argv[1])) {
+  if (trace.includes(process.argv[1])) {
     return; // a program that emits the event itself
   }
   try {
@@ -28,6 +29,11 @@ process.once("beforeExit", () => {
     // the program has closed it
   }
 });
+
+// Tests judge by these; whoever replaces them would pass.
+const assert = require("assert");
+Object.freeze(assert);
+Object.freeze(assert.strict);
 
 process.argv[1] = `${process.cwd()}/program.js`;
 require("module").runMain();

@@ -31,10 +31,11 @@ import javax.tools.ToolProvider;
  *
  * <p>JavacTaskPool (the one behind jshell) keeps what the compiler knows of the JDK and forgets each program's classes.
  * A source that is no UTF-8 is declined, and so is one on which the compiler itself fails: then this process ends, too,
- * as nobody knows in what state it is.
+ * as nobody knows in what state it is. It also ends when the classes of a correct program cannot be written.
  */
 public final class ResidentCompiler {
     private static final int DECLINED = -1;
+    private static boolean generates;
 
     public static void main(String[] options) throws IOException {
         DataInputStream in = new DataInputStream(System.in);
@@ -56,38 +57,44 @@ public final class ResidentCompiler {
             ByteBuffer source = ByteBuffer.wrap(in.readNBytes(sourceSize));
             long before = cpuNanos();
             memory.classes.clear();
+            generates = false;
             DiagnosticCollector<JavaFileObject> said = new DiagnosticCollector<>();
             try {
                 Source file = new Source(name, StandardCharsets.UTF_8.newDecoder().decode(source).toString());
-                pool.getTask(null, memory, said, List.of(options), null, List.of(file), ResidentCompiler::compile);
+                pool.getTask(null, memory, said, List.of(options), null, List.of(file), task -> compile(task, said));
             } catch (CharacterCodingException notText) {
                 answer(out, DECLINED, 0, "", Map.of());
                 continue;
-            } catch (Throwable failed) {
-                failed.printStackTrace();
+            } catch (Throwable broken) {
+                broken.printStackTrace();
                 answer(out, DECLINED, 0, "", Map.of());
                 System.exit(1);
             }
             StringBuilder words = new StringBuilder();
-            int errors = 0;
-            for (Diagnostic<?> one : said.getDiagnostics()) {
-                words.append(one).append('\n');
-                errors += one.getKind() == Diagnostic.Kind.ERROR ? 1 : 0;
-            }
+            said.getDiagnostics().forEach(one -> words.append(one).append('\n'));
+            boolean failed = hasErrors(said);
             long micros = (cpuNanos() - before) / 1000;
-            answer(out, errors > 0 ? 1 : 0, micros, words.toString(), errors > 0 ? Map.of() : memory.classes);
+            answer(out, failed ? 1 : 0, micros, words.toString(), failed ? Map.of() : memory.classes);
+            if (failed && generates) {
+                System.exit(1); // a class beyond the format's limits is left half written, and met by the next program
+            }
         }
     }
 
-    private static Void compile(JavacTask task) {
+    private static Void compile(JavacTask task, DiagnosticCollector<JavaFileObject> said) {
         try {
             task.parse();
             task.analyze();
+            generates = !hasErrors(said);
             task.generate();
             return null;
         } catch (IOException impossible) {
             throw new IllegalStateException(impossible);
         }
+    }
+
+    private static boolean hasErrors(DiagnosticCollector<?> said) {
+        return said.getDiagnostics().stream().anyMatch(one -> one.getKind() == Diagnostic.Kind.ERROR);
     }
 
     private static long cpuNanos() {
