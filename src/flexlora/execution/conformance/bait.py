@@ -81,30 +81,34 @@ class Bait:
 
 def processes_of_programs() -> list[int]:
     """Processes below us that are in a PID namespace of a program; its sandbox has one of its own around it."""
-    parents: dict[int, int] = {}
-    deep: set[int] = set()
     ours = _namespaces("self")
-    for path in Path("/proc").glob("[0-9]*"):
+    return [pid for pid in below_us() if _namespaces(str(pid)) >= ours + 2]
+
+
+def below_us() -> list[int]:
+    """Processes that descend from this one."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if _namespaces(path.name) >= ours + 2:
-                deep.add(int(path.name))
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
         except (OSError, IndexError):
             continue  # ended meanwhile
-    return [pid for pid in deep if _descends(pid, parents)]
+        children.setdefault(parent, []).append(int(path.parent.name))
+    found, parents = [], [os.getpid()]
+    while parents:
+        of_one = children.get(parents.pop(), [])
+        found += of_one
+        parents += of_one
+    return found
 
 
 def _namespaces(process: str) -> int:
-    status = Path("/proc", process, "status").read_text()
+    """PID namespaces that a process is in, one within the other; 0 if it ended."""
+    try:
+        status = Path("/proc", process, "status").read_text()
+    except OSError:
+        return 0
     return len(status.partition("NSpid:")[2].partition("\n")[0].split())
-
-
-def _descends(pid: int, parents: dict[int, int]) -> bool:
-    while pid in parents:
-        pid = parents[pid]
-        if pid == os.getpid():
-            return True
-    return False
 
 
 def _commands(word: str) -> list[str]:
