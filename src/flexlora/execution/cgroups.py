@@ -61,7 +61,8 @@ class Cgroup:
 
     def joining(self, command: Sequence[str]) -> list[str]:
         """The command that joins and then becomes `command`."""
-        files = (str(folder / "cgroup.procs") for _, folder in self._made)
+        # A process of one thread that moves itself by `tasks` waits for nobody else; version 2 has no such file.
+        files = (str(folder / ("tasks" if place.version == 1 else "cgroup.procs")) for place, folder in self._made)
         return ["/bin/sh", "-ec", JOIN, "sh", *files, "--", *command]
 
     def limit(self, memory_bytes: int, processes: int) -> None:
