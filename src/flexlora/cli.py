@@ -294,19 +294,35 @@ def build(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Prove that the sandbox holds, by some 300 hostile programs (6 minutes).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check the sandbox and every language's toolchain by running a good and a bad program in each."""
     from flexlora import environment
-    from flexlora.execution.doctor import check
+    from flexlora.execution.doctor import check, proofs_of_sandbox
 
     rows = check()
+    proofs = []
+    if sandbox and rows[0]["ok"]:
+        from flexlora.progress import bar
+
+        total, results = proofs_of_sandbox()
+        with bar("hostile programs", total) as advance:
+            for proof in results:
+                proofs.append(proof)
+                advance(note=f"{proof['language']} {proof['behaviour']}")
     if as_json:
-        _print_json({"environment": environment.describe(), "checks": rows})
+        _print_json({"environment": environment.describe(), "checks": rows, "sandbox": proofs})
     else:
-        from flexlora.report.terminal import print_doctor
+        from flexlora.report.terminal import print_doctor, print_proofs
 
         print_doctor(environment.describe(), rows)
-    if any(row["ok"] is False for row in rows):  # None: not installed, and not needed by everyone
+        if proofs:
+            print_proofs(proofs)
+    if any(row["ok"] is False for row in (*rows, *proofs)):  # None: not installed, and not needed by everyone
         raise typer.Exit(1)
 
 

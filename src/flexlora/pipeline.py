@@ -25,11 +25,12 @@ from flexlora.data.tasks import load_problems
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
-from flexlora.execution import How, Sandbox, sandbox
+from flexlora.execution import How, Sandbox
 from flexlora.execution.languages import toolchain
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Program
+from flexlora.execution.worker import probe
 from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import complete, generate_samples
@@ -295,7 +296,7 @@ def _environment(run: RunFolder, **how: Unpack[How]) -> dict[str, Any]:
 def _version(tool: str) -> str | None:
     """Of the sandbox or of a language's toolchain; None where it is missing, as a machine may only train."""
     try:
-        return sandbox.probe() if tool == "sandbox" else toolchain(tool).version
+        return probe() if tool == "sandbox" else toolchain(tool).version
     except UsageError:
         return None
 

@@ -11,8 +11,9 @@ from flexlora.execution.how import How
 from flexlora.execution.judge import judge
 from flexlora.execution.languages import ToolchainMissing, get_language, toolchain
 from flexlora.execution.runner import Mode, Runner
-from flexlora.execution.sandbox import Sandbox, probe
+from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Program, Verdict
+from flexlora.execution.worker import probe
 
 
 def require(languages: Collection[str], **how: Unpack[How]) -> None:

@@ -13,9 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from flexlora.errors import UsageError
+from flexlora.execution.languages import toolchain
 from flexlora.execution.languages.language import MemoryLimit
 from flexlora.execution.outcome import End, Outcome, Phase
-from flexlora.execution.sandbox import ENVIRONMENT, PROCESSES, SCRATCH_BYTES, SCRATCH_FILES
+from flexlora.execution.sandbox import ENVIRONMENT, PROCESSES, REMEDY, SCRATCH_BYTES, SCRATCH_FILES, version
 from flexlora.execution.sandboxed import START_TIMEOUT_S, SandboxBroken, Sandboxed
 from flexlora.execution.seccomp import syscall_filter
 
@@ -112,6 +114,21 @@ class Worker:
         self.sandbox.wait_at_most(timeout_s)
         header, body = struct.unpack("!II", self.sandbox.receive(8))
         return json.loads(self.sandbox.receive(header)), self.sandbox.receive(body)
+
+
+@cache
+def probe() -> str:
+    """Start a sandbox that could run programs; returns bubblewrap's version.
+
+    Raises:
+        UsageError: it does not work; holds bubblewrap's own words and the remedy.
+    """
+    python = toolchain("py")
+    try:
+        Worker(python.tools["python3"], {path: path for path in python.binds}, 1 << 30).sandbox.close()
+    except SandboxBroken as error:
+        raise UsageError(f"The sandbox does not start ({version()}): {error}. {REMEDY}") from error
+    return version()
 
 
 @cache

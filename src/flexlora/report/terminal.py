@@ -95,6 +95,27 @@ def print_doctor(
             console.print(Text.assemble((f"{row['name']}: ", "bold"), row["install"]))
 
 
+def print_proofs(proofs: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
+    """Print what became of the hostile programs: how many of each path were held, and every one that was not."""
+    console = console or Console()
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for column in ("hostile programs", "start", "run", "harmless"):
+        table.add_column(Text(column), justify="left" if column in ("hostile programs", "start") else "right")
+    for language, mode in dict.fromkeys((proof["language"], proof["mode"]) for proof in proofs):
+        oks = [proof["ok"] for proof in proofs if (proof["language"], proof["mode"]) == (language, mode)]
+        run, harmless = len(oks) - oks.count(None), oks.count(True)
+        table.add_row(language, mode, str(run), Text(str(harmless), "green" if harmless == run else "bold red"))
+    console.print(table)
+    for reason in dict.fromkeys(proof["not_run"] for proof in proofs if proof["not_run"]):
+        console.print(Text.assemble(("not run: ", "bold"), reason))
+    for proof in proofs:
+        for problem in proof["problems"]:
+            name = f"{proof['behaviour']}, {proof['language']} {proof['mode']}: "
+            console.print(Text.assemble(("FAILED ", "bold red"), (name, "bold"), problem))
+    if all(proof["ok"] is not False for proof in proofs):
+        console.print("The sandbox held: none did harm, and the verdict after each was right.")
+
+
 def _doctor_cell(column: str, value: Any) -> Text:
     if column == "ok":
         return Text("missing", "dim") if value is None else Text("ok", "green") if value else Text("FAILED", "bold red")
