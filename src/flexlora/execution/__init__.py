@@ -3,12 +3,13 @@
 Usable alone: imports nothing beyond the standard library and the package's own errors and files.
 """
 
-from flexlora.execution.pool import execute, execute_async, run_program, run_program_async
+from flexlora.execution.pool import Executor, execute, execute_async, run_program, run_program_async
 from flexlora.execution.requirements import require
 from flexlora.execution.runner import Mode
 from flexlora.execution.verdict import Program, Status, Verdict
 
 __all__ = [
+    "Executor",
     "Mode",
     "Program",
     "Status",

@@ -15,10 +15,14 @@ import threading
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
+from flexlora.errors import UsageError
 from flexlora.execution.cache import VerdictCache, as_cached, key_of
 from flexlora.execution.judge import doubtful, judge
+from flexlora.execution.languages import toolchain
 from flexlora.execution.requirements import require
 from flexlora.execution.runner import Mode, Runner
 from flexlora.execution.sandboxed import Stopped
@@ -31,6 +35,47 @@ WAITING = 1000
 """Programs that wait for an equal one to end, at most; of these no source is kept."""
 
 
+class Executor(StrEnum):
+    """Where programs run. The verdict is the same."""
+
+    LOCAL = "local"
+    """On this machine."""
+    RAY = "ray"
+    """On all nodes of a Ray cluster that runs already (`pip install 'flexlora[ray]'`); see `ray_pool`."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Executor:
+        raise UsageError(f"Unknown executor {value!r}. Known: {', '.join(cls)}.")
+
+
+class Pool(Protocol):
+    """What runs programs, here or elsewhere; `_Execution` feeds it from one thread."""
+
+    @property
+    def capacity(self) -> int:
+        """Programs that it should hold, running or about to; it may change."""
+
+    def version_of(self, language: str) -> str:
+        """The version of a language's toolchain, which has passed a program.
+
+        Raises:
+            UsageError: unknown language, missing toolchain or no working sandbox.
+        """
+
+    def submit(self, key: str, program: Program) -> None:
+        """Run a program whose language `version_of` was asked for."""
+
+    def next(self, *, wait: bool) -> tuple[str, Verdict] | None:
+        """The next verdict with its key; None where there is none yet and we do not wait.
+
+        Raises:
+            Stopped: the pool was closed.
+        """
+
+    def close(self) -> None:
+        """Call off what runs, from any thread; returns when nothing is left."""
+
+
 def run_program(
     language: str,
     source: str,
@@ -38,6 +83,7 @@ def run_program(
     timeout_s: float | None = None,
     mode: Mode | str = Mode.WARM,
     compat: bool = False,
+    executor: Executor | str = Executor.LOCAL,
 ) -> Verdict:
     """Run one program in the sandbox, whatever the cache may know of it.
 
@@ -45,12 +91,14 @@ def run_program(
         timeout_s: time limit of the run in seconds; None for the language's own.
         mode: how it is started; see `Mode`.
         compat: judge as the harness of the published figures does, where that is laxer.
+        executor: where it runs; see `Executor`.
 
     Raises:
-        UsageError: unknown language, missing toolchain or no working sandbox.
+        UsageError: unknown language, missing toolchain or no working sandbox; with Ray, no cluster, or one whose nodes
+            differ.
     """
     program = Program("program", 0, language, source, timeout_s)
-    (verdict,) = execute([program], workers=1, mode=mode, cache=False, compat=compat)
+    (verdict,) = execute([program], workers=1, mode=mode, cache=False, compat=compat, executor=executor)
     return verdict
 
 
@@ -61,10 +109,11 @@ async def run_program_async(
     timeout_s: float | None = None,
     mode: Mode | str = Mode.WARM,
     compat: bool = False,
+    executor: Executor | str = Executor.LOCAL,
 ) -> Verdict:
     """`run_program` for asyncio; cancelling it ends the program."""
     program = Program("program", 0, language, source, timeout_s)
-    verdicts = execute_async([program], workers=1, mode=mode, cache=False, compat=compat)
+    verdicts = execute_async([program], workers=1, mode=mode, cache=False, compat=compat, executor=executor)
     async for verdict in verdicts:
         return verdict
     raise AssertionError("a program without a verdict")
@@ -77,6 +126,7 @@ def execute(
     mode: Mode | str = Mode.WARM,
     cache: bool = True,
     compat: bool = False,
+    executor: Executor | str = Executor.LOCAL,
 ) -> Generator[Verdict, None, None]:
     """Run programs in the sandbox; verdicts come as they are reached, in any order.
 
@@ -84,21 +134,22 @@ def execute(
     runs. Who knows the languages beforehand calls `require` first; here each is checked when it is first met.
 
     Args:
-        workers: programs at a time; None for one per core.
+        workers: programs at a time, with Ray on each node; None for one per core.
         mode: how programs are started; see `Mode`.
         cache: use and fill the cache on disk. Equal programs of one call run once in any case.
         compat: judge as the harness of the published figures does, where that is laxer.
+        executor: where programs run; see `Executor`.
 
     Raises:
-        UsageError: unknown language or mode, missing toolchain or no working sandbox.
-        FlexError: the cache cannot be used.
+        UsageError: unknown language, mode or executor, missing toolchain or no working sandbox; with Ray, no cluster,
+            or one whose nodes differ.
+        FlexError: the cache cannot be used, or all nodes of the Ray cluster were lost.
     """
-    workers = workers or len(os.sched_getaffinity(0))
     with (
         VerdictCache(default_folder() if cache else None) as known,
-        closing(_Pool(workers, Mode(mode), compat)) as pool,
+        closing(_pool(executor, workers, mode, compat)) as pool,
     ):
-        yield from _Execution(pool, known, workers, compat).verdicts(programs)
+        yield from _Execution(pool, known, compat).verdicts(programs)
 
 
 async def execute_async(
@@ -108,13 +159,13 @@ async def execute_async(
     mode: Mode | str = Mode.WARM,
     cache: bool = True,
     compat: bool = False,
+    executor: Executor | str = Executor.LOCAL,
 ) -> AsyncGenerator[Verdict, None]:
     """`execute` for asyncio: the event loop is free while programs run. Closing or cancelling it kills what runs."""
-    workers = workers or len(os.sched_getaffinity(0))
     loop = asyncio.get_running_loop()
     with VerdictCache(default_folder() if cache else None) as known:
-        pool = _Pool(workers, Mode(mode), compat)
-        verdicts = _Execution(pool, known, workers, compat).verdicts(programs)
+        pool = _pool(executor, workers, mode, compat)
+        verdicts = _Execution(pool, known, compat).verdicts(programs)
         try:
             while True:
                 verdict = await loop.run_in_executor(None, next, verdicts, None)
@@ -125,6 +176,14 @@ async def execute_async(
             await asyncio.shield(loop.run_in_executor(None, pool.close))
             with suppress(Stopped, ValueError):  # ValueError: the other thread is still on its way out of it
                 verdicts.close()
+
+
+def _pool(executor: Executor | str, workers: int | None, mode: Mode | str, compat: bool) -> Pool:
+    if Executor(executor) is Executor.LOCAL:
+        return LocalPool(workers or len(os.sched_getaffinity(0)), Mode(mode), compat)
+    from flexlora.execution.ray_pool import RayPool  # imports this file
+
+    return RayPool(workers, Mode(mode), compat)
 
 
 @dataclass(slots=True)
@@ -138,18 +197,17 @@ class _Leader:
 class _Execution:
     """One call of `execute`: which programs need to run, and who gets which verdict."""
 
-    def __init__(self, pool: _Pool, known: VerdictCache, workers: int, compat: bool) -> None:
-        self._pool, self._known, self._workers, self._compat = pool, known, workers, compat
+    def __init__(self, pool: Pool, known: VerdictCache, compat: bool) -> None:
+        self._pool, self._known, self._compat = pool, known, compat
         self._running: dict[str, _Leader] = {}
         self._waiting = 0
 
     def verdicts(self, programs: Iterable[Program]) -> Generator[Verdict, None, None]:
-        checked: set[str] = set()
+        versions: dict[str, str] = {}
         for program in programs:
-            if program.language not in checked:
-                require({program.language})
-                checked.add(program.language)
-            key = key_of(program, compat=self._compat)
+            if program.language not in versions:
+                versions[program.language] = self._pool.version_of(program.language)
+            key = key_of(program, versions[program.language], compat=self._compat)
             if leader := self._running.get(key):
                 leader.followers.append(replace(program, source=""))
                 self._waiting += 1
@@ -164,7 +222,7 @@ class _Execution:
             yield from self._deliver(*done)
 
     def _is_full(self) -> bool:
-        return len(self._running) >= AHEAD * self._workers or self._waiting >= WAITING
+        return len(self._running) >= self._pool.capacity or self._waiting >= WAITING
 
     def _deliver(self, key: str, verdict: Verdict) -> Iterator[Verdict]:
         leader = self._running.pop(key)
@@ -175,7 +233,7 @@ class _Execution:
             yield as_cached(verdict, follower)
 
 
-class _Pool:
+class LocalPool:
     """Worker threads, each of which runs one program at a time from start to end."""
 
     def __init__(self, workers: int, mode: Mode, compat: bool) -> None:
@@ -191,15 +249,18 @@ class _Pool:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def capacity(self) -> int:
+        return AHEAD * len(self._threads)
+
+    def version_of(self, language: str) -> str:
+        require({language})
+        return toolchain(language).version
+
     def submit(self, key: str, program: Program) -> None:
         self._programs.put((key, program))
 
     def next(self, *, wait: bool) -> tuple[str, Verdict] | None:
-        """The next verdict with its key; None where there is none yet and we do not wait.
-
-        Raises:
-            Stopped: the pool was closed.
-        """
         try:
             result = self._done.get(block=wait)
         except Empty:
@@ -209,7 +270,6 @@ class _Pool:
         return result
 
     def close(self) -> None:
-        """Call off what runs, from any thread; returns when nothing is left."""
         with self._lock:
             self._stopped = True
             runners = set(self._runners)
