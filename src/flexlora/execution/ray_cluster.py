@@ -22,8 +22,11 @@ from flexlora.execution.ray_node import THREADS, RayNode, identity
 from flexlora.execution.runner import Mode
 from flexlora.execution.verdict import Program, Verdict
 
-AHEAD = 4
-"""Programs at a node for each of its workers: twice as many as locally, as the way there and back takes some ms."""
+AHEAD_S = 0.06
+"""A node has this many seconds of work ahead for each worker, to have some while messages are on their way."""
+MOST_AHEAD, LEAST_AHEAD = 16, 2
+"""Programs at a node for each of its workers: of fast ones many, of slow ones few, which would wait there while others
+have nothing to do."""
 START_S = 60.0
 """How long nodes are waited for at the start; those whose CPUs others hold take part when they are free."""
 LOOK_S = 5.0
@@ -45,10 +48,22 @@ class _Node:
     is_open: bool = False
     languages: dict[str, Answer] = field(default_factory=dict)
     running: dict[str, Program] = field(default_factory=dict)
+    pace_s: float = AHEAD_S
+    """Seconds that its programs take, of late; none counts as more than one."""
+    ahead: int = LEAST_AHEAD
+
+    @property
+    def room(self) -> int:
+        """Programs that it should have."""
+        return self.workers * self.ahead
 
     @property
     def load(self) -> float:
-        return len(self.running) / self.workers
+        return len(self.running) / (self.workers * self.ahead)
+
+    def learn(self, verdict: Verdict) -> None:
+        self.pace_s += 0.1 * (min(verdict.wall_s, 1.0) - self.pace_s)
+        self.ahead = min(MOST_AHEAD, max(LEAST_AHEAD, round(AHEAD_S / max(self.pace_s, 0.001))))
 
 
 class Cluster:
@@ -98,7 +113,7 @@ class Cluster:
         batches: dict[_Node, list[tuple[str, Program]]] = {}
         while self.backlog and self._nodes:
             node = min(self._nodes, key=lambda node: node.load)
-            if node.load >= AHEAD:
+            if node.load >= 1:
                 break
             key, program = self.backlog.popleft()
             node.running[key] = program
@@ -109,15 +124,19 @@ class Cluster:
     async def close(self) -> None:
         """Call off what runs on the nodes and end their actors. Nothing else may be under way here."""
         ray = import_ray()
-        closing = [asyncio.ensure_future(_answer(node.actor.close.remote())) for node in self._started if node.is_open]
-        if closing:
-            await asyncio.wait(closing, timeout=CLOSE_S)
-        for task in closing:
-            task.cancel()
-        await asyncio.gather(*closing, return_exceptions=True)
-        for node in self._started:
-            ray.kill(node.actor)
-        self._disconnect()
+        try:
+            closing = [
+                asyncio.create_task(_answer(node.actor.close.remote())) for node in self._started if node.is_open
+            ]
+            if closing:
+                await asyncio.wait(closing, timeout=CLOSE_S)
+            for task in closing:
+                task.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
+            for node in self._started:
+                ray.kill(node.actor)
+        finally:
+            self._disconnect()
 
     async def _found(self) -> None:
         self._disconnect = connect()
@@ -227,7 +246,9 @@ class Cluster:
                 raise type(error)(f"{node.name}: {error}") from error
             for key, verdict in verdicts:
                 if node.running.pop(key, None) is not None:
+                    node.learn(verdict)
                     self._report((key, verdict))
+            self._count()
             self.hand_out()
 
     def _lose(self, node: _Node, why: _Lost) -> None:
@@ -249,7 +270,7 @@ class Cluster:
             self._report(_none_left(f" The last was {node.name} ({why})."))
 
     def _count(self) -> None:
-        self.capacity = AHEAD * sum(node.workers for node in self._nodes)
+        self.capacity = sum(node.room for node in self._nodes)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)

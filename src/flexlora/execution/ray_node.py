@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from flexlora.errors import UsageError
 from flexlora.execution.cache import ENGINE
 from flexlora.execution.pool import LocalPool
@@ -11,6 +13,8 @@ from flexlora.version import __version__
 
 THREADS = 8
 """Calls that a node may be in at the same time: one waits for verdicts while others submit, probe or close."""
+GATHER_S = 0.01
+"""How long a verdict may wait for others to go with: a message costs more than a fast program."""
 
 
 def identity() -> str:
@@ -39,8 +43,9 @@ class RayNode:
             self._pool.submit(key, program)
 
     def verdicts(self) -> list[tuple[str, Verdict]]:
-        """Those reached since it was last asked; waits for the first."""
+        """Those reached since it was last asked; waits for the first, and hardly longer."""
         done = self._pool.next(wait=True)
+        time.sleep(GATHER_S)
         verdicts = []
         while done is not None:
             verdicts.append(done)
