@@ -39,6 +39,10 @@ SandboxOption = Annotated[
     Literal["bubblewrap", "none"],
     typer.Option("--sandbox", help="none: programs run without one, with all your rights. For trusted ones only."),
 ]
+ExecutorOption = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--executor", help="Where programs run: here, or on all nodes of a Ray cluster that runs already."),
+]
 ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm; repeatable.")]
 
 
@@ -65,20 +69,21 @@ def run(
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
     sandbox: SandboxOption = "bubblewrap",
+    executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
     """The main job: train every arm, generate, execute, score and report. Running again continues."""
     from flexlora import pipeline
 
-    folder, plan = pipeline.start(recipe, output, set_ or (), overwrite, sandbox=sandbox)
+    folder, plan = pipeline.start(recipe, output, set_ or (), overwrite, sandbox=sandbox, executor=executor)
     _announce(plan)
     if dry_run:
         _print_json(plan.as_dict()) if as_json else None
         return
-    with pipeline.working(folder, overwrite, sandbox=sandbox):
+    with pipeline.working(folder, overwrite, sandbox=sandbox, executor=executor):
         pipeline.train(folder)
         pipeline.generate(folder)
-        pipeline.execute(folder, sandbox=sandbox)
+        pipeline.execute(folder, sandbox=sandbox, executor=executor)
         _finish(folder, as_json)
 
 
@@ -148,7 +153,9 @@ def execute(
         Path | None,
         typer.Option("--output", help="Results file (default: SAMPLES_results.jsonl, or results.jsonl in a folder)."),
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Programs at once (default: cores).")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Programs at once, with Ray on each node (default: cores).")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier results file.")] = False,
     mode: Annotated[
         Literal["warm", "fresh", "cold"] | None,
@@ -164,6 +171,7 @@ def execute(
         bool | None, typer.Option("--compat", help="Judge by the rule behind the published figures, where it is laxer.")
     ] = None,
     sandbox: SandboxOption = "bubblewrap",
+    executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
     """Run programs in the sandbox and write their verdicts: of a samples file or folder, or of a run."""
@@ -174,8 +182,8 @@ def execute(
         from flexlora import folder, pipeline
 
         run_folder = folder.existing(Path(target))
-        with pipeline.working(run_folder, sandbox=sandbox):
-            pipeline.execute(run_folder, overwrite, workers=workers, sandbox=sandbox)
+        with pipeline.working(run_folder, sandbox=sandbox, executor=executor):
+            pipeline.execute(run_folder, overwrite, workers=workers, sandbox=sandbox, executor=executor)
         _print_json({"run": target}) if as_json else None
         return
     from flexlora.evaluation import sample_files
@@ -191,6 +199,7 @@ def execute(
         cache=not no_cache,
         compat=bool(compat),
         sandbox=sandbox,
+        executor=executor,
     )
     _print_json(summary) if as_json else typer.echo(sample_files.in_words(summary))
 
@@ -201,15 +210,16 @@ def evaluate(
     set_: SetOption = None,
     output: OutputOption = None,
     sandbox: SandboxOption = "bubblewrap",
+    executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
     """Generate, execute and score a run whose adapters are trained."""
     from flexlora import pipeline
 
-    folder, _ = pipeline.start(*_target(target, output, set_), sandbox=sandbox)
-    with pipeline.working(folder, sandbox=sandbox):
+    folder, _ = pipeline.start(*_target(target, output, set_), sandbox=sandbox, executor=executor)
+    with pipeline.working(folder, sandbox=sandbox, executor=executor):
         pipeline.generate(folder)
-        pipeline.execute(folder, sandbox=sandbox)
+        pipeline.execute(folder, sandbox=sandbox, executor=executor)
         _finish(folder, as_json)
 
 

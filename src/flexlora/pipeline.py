@@ -25,7 +25,7 @@ from flexlora.data.tasks import load_problems
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
-from flexlora.execution import How, Sandbox
+from flexlora.execution import Executor, How, Sandbox
 from flexlora.execution.languages import toolchain
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
@@ -288,8 +288,12 @@ def _record_environment(run: RunFolder, **how: Unpack[How]) -> None:
 
 def _environment(run: RunFolder, **how: Unpack[How]) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    within = "none" if how.get("sandbox") == Sandbox.NONE else _version("sandbox")
-    toolchains = {"sandbox": within, **{code: _version(code) for code in sorted(_languages(run.recipe))}}
+    toolchains: dict[str, str | None]
+    if how.get("executor") == Executor.RAY:
+        toolchains = {"executor": "ray", **execution.require(_languages(run.recipe), **how)}
+    else:
+        within = "none" if how.get("sandbox") == Sandbox.NONE else _version("sandbox")
+        toolchains = {"sandbox": within, **{code: _version(code) for code in sorted(_languages(run.recipe))}}
     return {**environment.describe(), "gpu": gpu, "toolchains": toolchains}
 
 

@@ -9,7 +9,7 @@ import pytest
 from flexlora.errors import FlexError
 from flexlora.execution import Program, Status, Verdict, execute
 from flexlora.execution.cache import VerdictCache, key_of
-from flexlora.execution.languages import LANGUAGES, Toolchain, toolchain
+from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.runner import Runner
 from flexlora.execution.sandboxed import SandboxBroken
 from flexlora.execution.worker import Worker
@@ -62,8 +62,8 @@ def test_failures_of_the_harness_are_not_kept(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_key_holds_all_that_a_verdict_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def key(program: Program = PROGRAM, *, compat: bool = False) -> str:
-        return key_of(program, compat=compat)
+    def key(program: Program = PROGRAM, version: str = "python3 3.11.2", *, compat: bool = False) -> str:
+        return key_of(program, version, compat=compat, sandbox=Sandbox.BUBBLEWRAP)
 
     keys = [
         key(),
@@ -71,12 +71,10 @@ def test_the_key_holds_all_that_a_verdict_depends_on(monkeypatch: pytest.MonkeyP
         key(dataclasses.replace(PROGRAM, language="java")),
         key(dataclasses.replace(PROGRAM, timeout_s=3.0)),
         key(compat=True),
+        key(version="python3 3.11.3"),
     ]
     with monkeypatch.context() as patch:
         patch.setattr("flexlora.execution.cache.ENGINE", -1)
-        keys.append(key())
-    with monkeypatch.context() as patch:
-        patch.setattr("flexlora.execution.cache.toolchain", lambda code: Toolchain("Python 4", toolchain(code).tools))
         keys.append(key())
     with monkeypatch.context() as patch:
         patch.setitem(LANGUAGES, "py", dataclasses.replace(LANGUAGES["py"], memory_bytes=1 << 31))

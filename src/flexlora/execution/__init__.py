@@ -3,7 +3,7 @@
 Usable alone: imports nothing beyond the standard library and the package's own errors and files.
 """
 
-from flexlora.execution.how import How
+from flexlora.execution.how import Executor, How
 from flexlora.execution.pool import execute, execute_async, run_program, run_program_async
 from flexlora.execution.requirements import require
 from flexlora.execution.runner import Mode
@@ -11,6 +11,7 @@ from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Program, Status, Verdict
 
 __all__ = [
+    "Executor",
     "How",
     "Mode",
     "Program",

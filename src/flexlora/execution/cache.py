@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from flexlora.errors import FlexError
-from flexlora.execution.languages import get_language, toolchain
+from flexlora.execution.languages import get_language
 from flexlora.execution.sandbox import PROCESSES, SCRATCH_BYTES, Sandbox
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.execution.worker import OUTPUT_BYTES
@@ -26,13 +26,17 @@ ENGINE = 2
 """Raised whenever a change of the engine or of a language file can change a verdict."""
 
 
-def key_of(program: Program, *, compat: bool, sandbox: Sandbox) -> str:
-    """Hash of all that a verdict depends on."""
+def key_of(program: Program, version: str, *, compat: bool, sandbox: Sandbox) -> str:
+    """Hash of all that a verdict depends on.
+
+    Args:
+        version: of the toolchain that the program runs with.
+    """
     language = get_language(program.language)
     facts = {
         "engine": ENGINE,
         "language": language.code,
-        "toolchain": toolchain(language.code).version,
+        "toolchain": version,
         "program": program.sha256,
         "compile_s": language.compile_timeout_s,
         "run_s": program.timeout_s or language.run_timeout_s,

@@ -1,11 +1,26 @@
-"""The keyword arguments of `execute`, for those who pass them on."""
+"""Where programs run, and the keyword arguments of `execute` for those who pass them on."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TypedDict
 
+from flexlora.errors import UsageError
 from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
+
+
+class Executor(StrEnum):
+    """Where programs run. The verdict is the same."""
+
+    LOCAL = "local"
+    """On this machine."""
+    RAY = "ray"
+    """On all nodes of a Ray cluster that runs already (`pip install 'flexlora[ray]'`); see `ray_pool`."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Executor:
+        raise UsageError(f"Unknown executor {value!r}. Known: {', '.join(cls)}.")
 
 
 class How(TypedDict, total=False):
@@ -16,3 +31,4 @@ class How(TypedDict, total=False):
     cache: bool
     compat: bool
     sandbox: Sandbox | str
+    executor: Executor | str

@@ -17,9 +17,11 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from flexlora.execution.bare import WARNING
 from flexlora.execution.cache import VerdictCache, as_cached, key_of
+from flexlora.execution.how import Executor
 from flexlora.execution.judge import doubtful, judge
 from flexlora.execution.requirements import require
 from flexlora.execution.runner import Mode, Runner
@@ -34,6 +36,34 @@ WAITING = 1000
 """Programs that wait for an equal one to end, at most; of these no source is kept."""
 
 
+class Pool(Protocol):
+    """What runs programs, here or elsewhere; `_Execution` feeds it from one thread."""
+
+    @property
+    def capacity(self) -> int:
+        """Programs that it should hold, running or about to; it may change."""
+
+    def version_of(self, language: str) -> str:
+        """The version of a language's toolchain, which has passed a program.
+
+        Raises:
+            UsageError: unknown language, missing toolchain or no working sandbox.
+        """
+
+    def submit(self, key: str, program: Program) -> None:
+        """Run a program whose language `version_of` was asked for."""
+
+    def next(self, *, wait: bool) -> tuple[str, Verdict] | None:
+        """The next verdict with its key; None where there is none yet and we do not wait.
+
+        Raises:
+            Stopped: the pool was closed.
+        """
+
+    def close(self) -> None:
+        """Call off what runs, from any thread; returns when nothing is left."""
+
+
 def run_program(
     language: str,
     source: str,
@@ -42,6 +72,7 @@ def run_program(
     mode: Mode | str = Mode.WARM,
     compat: bool = False,
     sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
+    executor: Executor | str = Executor.LOCAL,
 ) -> Verdict:
     """Run one program in the sandbox, whatever the cache may know of it.
 
@@ -49,13 +80,17 @@ def run_program(
         timeout_s: time limit of the run in seconds; None for the language's own.
         mode: how it is started; see `Mode`.
         compat: judge as the harness of the published figures does, where that is laxer.
-        sandbox: `none` runs programs without one, and warns each time; see `bare`.
+        sandbox: `none` runs the program without one, and warns each time; see `bare`.
+        executor: where it runs; see `Executor`.
 
     Raises:
-        UsageError: unknown language, mode or sandbox, missing toolchain or no working sandbox.
+        UsageError: unknown language, mode, sandbox or executor, missing toolchain or no working sandbox; with Ray, no
+            cluster, or one whose nodes differ.
     """
     program = Program("program", 0, language, source, timeout_s)
-    (verdict,) = execute([program], workers=1, mode=mode, cache=False, compat=compat, sandbox=sandbox)
+    (verdict,) = execute(
+        [program], workers=1, mode=mode, cache=False, compat=compat, sandbox=sandbox, executor=executor
+    )
     return verdict
 
 
@@ -67,10 +102,13 @@ async def run_program_async(
     mode: Mode | str = Mode.WARM,
     compat: bool = False,
     sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
+    executor: Executor | str = Executor.LOCAL,
 ) -> Verdict:
     """`run_program` for asyncio; cancelling it ends the program."""
     program = Program("program", 0, language, source, timeout_s)
-    verdicts = execute_async([program], workers=1, mode=mode, cache=False, compat=compat, sandbox=sandbox)
+    verdicts = execute_async(
+        [program], workers=1, mode=mode, cache=False, compat=compat, sandbox=sandbox, executor=executor
+    )
     async for verdict in verdicts:
         return verdict
     raise AssertionError("a program without a verdict")
@@ -84,6 +122,7 @@ def execute(
     cache: bool = True,
     compat: bool = False,
     sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
+    executor: Executor | str = Executor.LOCAL,
 ) -> Generator[Verdict, None, None]:
     """Run programs in the sandbox; verdicts come as they are reached, in any order.
 
@@ -91,22 +130,24 @@ def execute(
     runs. Who knows the languages beforehand calls `require` first; here each is checked when it is first met.
 
     Args:
-        workers: programs at a time; None for one per core.
+        workers: programs at a time, with Ray on each node; None for one per core.
         mode: how programs are started; see `Mode`.
         cache: use and fill the cache on disk. Equal programs of one call run once in any case.
         compat: judge as the harness of the published figures does, where that is laxer.
         sandbox: `none` runs programs without one, and warns each time; see `bare`.
+        executor: where programs run; see `Executor`.
 
     Raises:
-        UsageError: unknown language, mode or sandbox, missing toolchain or no working sandbox.
-        FlexError: the cache cannot be used.
+        UsageError: unknown language, mode, sandbox or executor, missing toolchain or no working sandbox; with Ray, no
+            cluster, or one whose nodes differ.
+        FlexError: the cache cannot be used, or all nodes of the Ray cluster were lost.
     """
-    workers = workers or len(os.sched_getaffinity(0))
+    within = _allowed(sandbox)
     with (
         VerdictCache(default_folder() if cache else None) as known,
-        closing(_Pool(workers, Mode(mode), compat, _allowed(sandbox))) as pool,
+        closing(_pool(executor, workers, mode, compat, within)) as pool,
     ):
-        yield from _Execution(pool, known, workers, compat).verdicts(programs)
+        yield from _Execution(pool, known, compat, within).verdicts(programs)
 
 
 async def execute_async(
@@ -117,13 +158,14 @@ async def execute_async(
     cache: bool = True,
     compat: bool = False,
     sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
+    executor: Executor | str = Executor.LOCAL,
 ) -> AsyncGenerator[Verdict, None]:
     """`execute` for asyncio: the event loop is free while programs run. Closing or cancelling it kills what runs."""
-    workers = workers or len(os.sched_getaffinity(0))
+    within = _allowed(sandbox)
     loop = asyncio.get_running_loop()
     with VerdictCache(default_folder() if cache else None) as known:
-        pool = _Pool(workers, Mode(mode), compat, _allowed(sandbox))
-        verdicts = _Execution(pool, known, workers, compat).verdicts(programs)
+        pool = _pool(executor, workers, mode, compat, within)
+        verdicts = _Execution(pool, known, compat, within).verdicts(programs)
         try:
             while True:
                 verdict = await loop.run_in_executor(None, next, verdicts, None)
@@ -136,12 +178,20 @@ async def execute_async(
                 verdicts.close()
 
 
-def _allowed(name: str) -> Sandbox:
+def _allowed(name: Sandbox | str) -> Sandbox:
     """The sandbox with this name; to have none is warned of, each time."""
-    sandbox = Sandbox.named(name)
+    sandbox = Sandbox(name)
     if sandbox is Sandbox.NONE:
         logging.getLogger(__name__).warning(WARNING)
     return sandbox
+
+
+def _pool(executor: Executor | str, workers: int | None, mode: Mode | str, compat: bool, sandbox: Sandbox) -> Pool:
+    if Executor(executor) is Executor.LOCAL:
+        return LocalPool(workers or len(os.sched_getaffinity(0)), Mode(mode), compat, sandbox)
+    from flexlora.execution.ray_pool import RayPool  # imports this file
+
+    return RayPool(workers, Mode(mode), compat, sandbox)
 
 
 @dataclass(slots=True)
@@ -155,18 +205,17 @@ class _Leader:
 class _Execution:
     """One call of `execute`: which programs need to run, and who gets which verdict."""
 
-    def __init__(self, pool: _Pool, known: VerdictCache, workers: int, compat: bool) -> None:
-        self._pool, self._known, self._workers, self._compat = pool, known, workers, compat
+    def __init__(self, pool: Pool, known: VerdictCache, compat: bool, sandbox: Sandbox) -> None:
+        self._pool, self._known, self._compat, self._sandbox = pool, known, compat, sandbox
         self._running: dict[str, _Leader] = {}
         self._waiting = 0
 
     def verdicts(self, programs: Iterable[Program]) -> Generator[Verdict, None, None]:
-        checked: set[str] = set()
+        versions: dict[str, str] = {}
         for program in programs:
-            if program.language not in checked:
-                require({program.language}, sandbox=self._pool.sandbox)
-                checked.add(program.language)
-            key = key_of(program, compat=self._compat, sandbox=self._pool.sandbox)
+            if program.language not in versions:
+                versions[program.language] = self._pool.version_of(program.language)
+            key = key_of(program, versions[program.language], compat=self._compat, sandbox=self._sandbox)
             if leader := self._running.get(key):
                 leader.followers.append(replace(program, source=""))
                 self._waiting += 1
@@ -181,7 +230,7 @@ class _Execution:
             yield from self._deliver(*done)
 
     def _is_full(self) -> bool:
-        return len(self._running) >= AHEAD * self._workers or self._waiting >= WAITING
+        return len(self._running) >= self._pool.capacity or self._waiting >= WAITING
 
     def _deliver(self, key: str, verdict: Verdict) -> Iterator[Verdict]:
         leader = self._running.pop(key)
@@ -192,11 +241,11 @@ class _Execution:
             yield as_cached(verdict, follower)
 
 
-class _Pool:
+class LocalPool:
     """Worker threads, each of which runs one program at a time from start to end."""
 
     def __init__(self, workers: int, mode: Mode, compat: bool, sandbox: Sandbox) -> None:
-        self._mode, self._compat, self.sandbox = mode, compat, sandbox
+        self._mode, self._compat, self._sandbox = mode, compat, sandbox
         self._lock = threading.Lock()
         self._stopped = False
         self._runners: set[Runner] = set()
@@ -208,15 +257,17 @@ class _Pool:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def capacity(self) -> int:
+        return AHEAD * len(self._threads)
+
+    def version_of(self, language: str) -> str:
+        return require({language}, sandbox=self._sandbox)[language]
+
     def submit(self, key: str, program: Program) -> None:
         self._programs.put((key, program))
 
     def next(self, *, wait: bool) -> tuple[str, Verdict] | None:
-        """The next verdict with its key; None where there is none yet and we do not wait.
-
-        Raises:
-            Stopped: the pool was closed.
-        """
         try:
             result = self._done.get(block=wait)
         except Empty:
@@ -226,7 +277,6 @@ class _Pool:
         return result
 
     def close(self) -> None:
-        """Call off what runs, from any thread; returns when nothing is left."""
         with self._lock:
             self._stopped = True
             runners = set(self._runners)
@@ -261,7 +311,7 @@ class _Pool:
 
     @contextmanager
     def _runner(self, mode: Mode) -> Iterator[Runner]:
-        runner = Runner(mode, self.sandbox)
+        runner = Runner(mode, self._sandbox)
         with self._lock:
             self._runners.add(runner)
             if self._stopped:

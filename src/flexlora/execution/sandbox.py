@@ -42,15 +42,8 @@ class Sandbox(StrEnum):
     """Nothing: see `bare`. Never chosen by itself."""
 
     @classmethod
-    def named(cls, name: str) -> Sandbox:
-        """The one with this name.
-
-        Raises:
-            UsageError: there is none.
-        """
-        if name not in list(cls):
-            raise UsageError(f"sandbox: {name!r} is not one of {', '.join(cls)}.")
-        return cls(name)
+    def _missing_(cls, value: object) -> Sandbox:
+        raise UsageError(f"Unknown sandbox {value!r}. Known: {', '.join(cls)}.")
 
 
 PROCESSES = 128

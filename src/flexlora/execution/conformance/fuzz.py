@@ -27,7 +27,7 @@ from flexlora.execution.conformance.bait import Bait, below_us
 from flexlora.execution.conformance.behaviour import HARM
 from flexlora.execution.conformance.suite import behaviours
 from flexlora.execution.languages import ToolchainMissing, get_language, toolchain
-from flexlora.execution.pool import _Pool
+from flexlora.execution.pool import LocalPool
 from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Program, Status, Verdict
@@ -100,7 +100,7 @@ def fuzz(*, seed: int, workers: int, seconds: float = 0.0, rounds: int = 1, slow
     random_ = random.Random(seed)
     report = Report()
     until = time.monotonic() + seconds
-    with Bait() as bait, closing(_Pool(workers, Mode.WARM, False, Sandbox.BUBBLEWRAP)) as pool:
+    with Bait() as bait, closing(LocalPool(workers, Mode.WARM, False, Sandbox.BUBBLEWRAP)) as pool:
         while len(report.traces) < rounds or time.monotonic() < until:
             expected = {str(i): one for i, one in enumerate(_mixture(random_, bait, slow))}
             for key, one in expected.items():
