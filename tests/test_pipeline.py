@@ -360,7 +360,8 @@ def test_a_machine_that_only_trains_needs_no_sandbox(
     def missing(*_: object) -> str:
         raise UsageError("no sandbox here")
 
-    monkeypatch.setattr(pipeline.sandbox, "probe", missing)
+    for place in ("flexlora.pipeline.probe", "flexlora.execution.requirements.probe"):
+        monkeypatch.setattr(place, missing)
     with pytest.raises(UsageError, match="no sandbox here"):
         pipeline.start(recipe, tmp_path / "run")
     run, _ = pipeline.start(recipe, tmp_path / "run", executes=False)

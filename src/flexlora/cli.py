@@ -154,7 +154,7 @@ def execute(
         typer.Option("--output", help="Results file (default: SAMPLES_results.jsonl, or results.jsonl in a folder)."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Programs at once, with Ray on each node (default: cores).")
+        int | None, typer.Option("--workers", min=1, help="Programs at once (default: cores); with Ray, on each node.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier results file.")] = False,
     mode: Annotated[

@@ -47,7 +47,7 @@ def test_it_is_never_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_one_is_named() -> None:
-    with pytest.raises(UsageError, match="Unknown sandbox 'docker'. Known: bubblewrap, none"):
+    with pytest.raises(UsageError, match=r"Unknown sandbox 'docker'\. Known: bubblewrap, none"):
         run_program("py", "", sandbox="docker")
 
 

@@ -62,8 +62,14 @@ def test_failures_of_the_harness_are_not_kept(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_key_holds_all_that_a_verdict_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def key(program: Program = PROGRAM, version: str = "python3 3.11.2", *, compat: bool = False) -> str:
-        return key_of(program, version, compat=compat, sandbox=Sandbox.BUBBLEWRAP)
+    def key(
+        program: Program = PROGRAM,
+        version: str = "python3 3.11.2",
+        *,
+        compat: bool = False,
+        sandbox: Sandbox = Sandbox.BUBBLEWRAP,
+    ) -> str:
+        return key_of(program, version, compat=compat, sandbox=sandbox)
 
     keys = [
         key(),

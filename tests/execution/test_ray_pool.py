@@ -330,5 +330,5 @@ def test_an_unknown_language_or_executor_is_refused() -> None:
 
 
 def test_a_cluster_always_has_the_sandbox() -> None:
-    with pytest.raises(UsageError, match="sandbox: none .* does not go with executor: ray"):
+    with pytest.raises(UsageError, match=r"sandbox: none .* does not go with executor: ray"):
         run_program("py", "assert 1 == 1", executor="ray", sandbox="none")
