@@ -19,6 +19,7 @@ need() {
 }
 
 need bubblewrap command -v bwrap
+need libseccomp2 env PATH="$callers_path" python3 -c "import ctypes; ctypes.CDLL('libseccomp.so.2')"
 need default-jdk-headless command -v javac
 need libjavatuples-java test -e /usr/share/java/javatuples.jar
 need python3 test -x /usr/bin/python3

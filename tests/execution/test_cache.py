@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flexlora.errors import FlexError
-from flexlora.execution import Program, Status, Verdict, execute
+from flexlora.execution import Program, Sandbox, Status, Verdict, execute
 from flexlora.execution.cache import VerdictCache, key_of
 from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.runner import Runner
@@ -63,13 +63,9 @@ def test_failures_of_the_harness_are_not_kept(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_key_holds_all_that_a_verdict_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def key(
-        program: Program = PROGRAM,
-        version: str = "python3 3.11.2",
-        *,
-        compat: bool = False,
-        sandbox: Sandbox = Sandbox.BUBBLEWRAP,
+        program: Program = PROGRAM, version: str = "3.11.2", compat: bool = False, sandbox: str = "bubblewrap"
     ) -> str:
-        return key_of(program, version, compat=compat, sandbox=sandbox)
+        return key_of(program, version, compat=compat, sandbox=Sandbox(sandbox))
 
     keys = [
         key(),
@@ -77,7 +73,8 @@ def test_the_key_holds_all_that_a_verdict_depends_on(monkeypatch: pytest.MonkeyP
         key(dataclasses.replace(PROGRAM, language="java")),
         key(dataclasses.replace(PROGRAM, timeout_s=3.0)),
         key(compat=True),
-        key(version="python3 3.11.3"),
+        key(version="3.11.3"),
+        key(sandbox="none"),
     ]
     with monkeypatch.context() as patch:
         patch.setattr("flexlora.execution.cache.ENGINE", -1)
