@@ -65,6 +65,22 @@ def test_the_doctor_fails_for_what_is_wrong_and_not_for_what_is_missing(
     assert "words" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("problems", "code"), [([], 0), (["it wrote to /usr"], 1)])
+def test_the_doctor_proves_the_sandbox(
+    problems: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"name": "sandbox", "ok": True, "version": "1", "good": None, "bad": None, "limits": "", "install": None}
+    proof = {"behaviour": "daemon", "language": "py", "mode": "warm", "ok": not problems, "problems": problems}
+    monkeypatch.setattr("flexlora.execution.doctor.check", lambda: [row])
+    monkeypatch.setattr("flexlora.execution.doctor.proofs_of_sandbox", lambda: (1, iter([proof | {"not_run": None}])))
+    monkeypatch.setattr(sys, "argv", ["flexlora", "doctor", "--sandbox", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    (shown,) = json.loads(capsys.readouterr().out)["sandbox"]
+    assert shown["problems"] == problems
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -75,6 +91,7 @@ def test_the_doctor_fails_for_what_is_wrong_and_not_for_what_is_missing(
         (["nonsense"], "No such command"),
         (["score", "."], "neither a run"),
         (["execute", "missing.jsonl"], "missing.jsonl"),
+        (["execute", "x.jsonl", "--sandbox", "docker"], "'docker' is not one of"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_what_is_wrong(arguments: list[str], part: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from flexlora.evaluation import Comparison, Summary, compare_runs
 from flexlora.evaluation.published import CAVEATS
 from flexlora.files import write_json
 from flexlora.report import print_comparison, print_doctor, print_summary
-from flexlora.report.terminal import DOCTOR_COLUMNS
+from flexlora.report.terminal import DOCTOR_COLUMNS, print_proofs
 from flexlora.report.words import LANGUAGE_NAMES, chance_note, overview, p_text, points, score_name, sentence, verdict
 
 JAVA: Comparison = {
@@ -150,3 +150,14 @@ def test_doctor_keeps_to_eighty_columns_with_all_languages() -> None:
     (scala,) = (line for line in lines if line.startswith("scala"))
     assert scala.split() == ["scala", "ok", "scalac", "2.11.12", "OK", "Exception", *limits.split()]
     assert sum("missing" in line for line in lines) == 17
+
+
+def test_proofs_of_the_sandbox() -> None:
+    held = {"behaviour": "daemon", "language": "py", "mode": "warm", "ok": True, "problems": [], "not_run": None}
+    console, text = printed()
+    print_proofs([held, {**held, "language": "js", "ok": None, "not_run": "js: `node` is missing"}], console)
+    assert "not run: js: `node` is missing" in text.getvalue()
+    assert "The sandbox held" in text.getvalue()
+    print_proofs([held, {**held, "ok": False, "problems": ["it read the secret"]}], console)
+    assert "FAILED daemon, py warm: it read the secret" in text.getvalue()
+    assert text.getvalue().count("The sandbox held") == 1

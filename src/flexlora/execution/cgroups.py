@@ -124,7 +124,10 @@ def in_force() -> dict[str, str]:
 def places() -> tuple[Place, ...]:
     """Where we can make cgroups, found out by doing so. What an ended process of ours left there is removed."""
     found: list[Place] = []
-    own, mounts = Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()
+    try:
+        own, mounts = Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return ()  # a kernel without cgroups
     for version, controllers, folders in hierarchies(own, mounts):
         place = next((place for folder in folders if (place := _try(version, controllers, folder))), None)
         if place is not None:

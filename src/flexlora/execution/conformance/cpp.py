@@ -59,7 +59,7 @@ BEHAVIOURS = [
         frozenset({Status.OUT_OF_MEMORY}),
         "int ends[2]; pipe(ends); for (int i = 0; i < 16; i++) if (fork() == 0) { char* p = new char[400000000];"
         " memset(p, 1, 400000000); write(ends[1], p, 1); for (;;) pause(); }"
-        " alarm(4); char c; for (int i = 0; i < 16; i++) read(ends[0], &c, 1);"
+        " signal(SIGCHLD, [](int) { _exit(1); }); char c; for (int i = 0; i < 16; i++) read(ends[0], &c, 1);"
         ' puts("HARM: its processes have 6.4 GB");',
         needs_memory_cgroup=True,
     ),
