@@ -59,7 +59,9 @@ class Sandboxed:
 
         Raises:
             SandboxBroken: bubblewrap cannot be started.
+            UsageError: bubblewrap or libseccomp is missing.
         """
+        allowed_calls = syscall_filter(starts_programs=starts_programs)
         self.binds = dict(binds)
         self._stopped = False
         self._lock = threading.Lock()
@@ -71,7 +73,7 @@ class Sandboxed:
         with ExitStack() as only_here:
             only_here.callback(theirs.close)
             shown = {path: _file_of(content, only_here) for path, content in files.items()}
-            allowed = _file_of(syscall_filter(starts_programs=starts_programs), only_here)
+            allowed = _file_of(allowed_calls, only_here)
             command = sandbox_command(
                 argv, binds=binds, info_fd=self._info, files=shown, filter_fd=allowed, starts_programs=starts_programs
             )

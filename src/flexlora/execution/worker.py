@@ -106,9 +106,10 @@ class Worker:
         header, body = json.dumps(request).encode(), b"".join(job.files.values())
         self.sandbox.send(struct.pack("!II", len(header), len(body)) + header + body)
         answer, output = self._answer(PATIENCE * sum(timeout_s for _, timeout_s in stages) + OVERTIME_S)
+        killed = self.sandbox.oom_killed()  # asked after every program, so that it is about this one
         outcome = _outcome(answer, output, compiles=job.compile is not None)
-        return replace(outcome, finished=answer["finished"] if job.proves_end else None,
-                       oom_killed=bool(outcome.exit_code) and bool(self.sandbox.oom_killed()))  # fmt: skip
+        finished = answer["finished"] if job.proves_end else None
+        return replace(outcome, finished=finished, oom_killed=bool(killed and outcome.exit_code))
 
     def _answer(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
         self.sandbox.wait_at_most(timeout_s)

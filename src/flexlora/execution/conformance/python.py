@@ -221,6 +221,19 @@ print("HARM: its processes have 6.4 GB")
         needs_memory_cgroup=True,
     ),
     _python(
+        "pass-though-children-were-killed",
+        OK,
+        """
+import os, signal
+for _ in range(16):
+    if os.fork() == 0:
+        x = bytearray(b"x") * 400_000_000
+        signal.pause()
+os.waitpid(-1, 0)
+""",
+        needs_memory_cgroup=True,
+    ),
+    _python(
         "fill-the-disk",
         OK,
         """
