@@ -26,8 +26,8 @@ from flexlora.execution import (
     run_program_async,
 )
 from flexlora.execution.languages import LANGUAGES
+from flexlora.execution.local_pool import _Turns
 from flexlora.execution.outcome import End, Outcome
-from flexlora.execution.pool import _Turns
 from flexlora.execution.runner import Runner
 
 LeftBehind = Callable[[str], list[str]]

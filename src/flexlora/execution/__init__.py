@@ -4,8 +4,7 @@ Usable alone: imports nothing beyond the standard library and the package's own 
 """
 
 from flexlora.execution.how import Executor, How
-from flexlora.execution.pool import execute, execute_async, run_program, run_program_async
-from flexlora.execution.requirements import require
+from flexlora.execution.pool import execute, execute_async, require, run_program, run_program_async
 from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Program, Status, Verdict

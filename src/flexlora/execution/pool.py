@@ -1,10 +1,8 @@
-"""Many programs at a time, one worker per core, with verdicts that do not depend on how loaded the machine is.
+"""Running programs: the functions that everybody calls, and which program runs where and how often.
 
 One queue holds programs of all tasks, samples and languages. Equal programs run once: a verdict that is known, here or
-from an earlier run on this machine, is given again (`Verdict.cached`).
-
-A verdict that the machine may have caused (a timeout, memory run out, output beyond its limit, a sandbox that failed)
-is not believed at once: the program is run again, alone in its pool and cold, and that second verdict counts.
+from an earlier run on this machine, is given again (`Verdict.cached`). What runs them is a pool: `local_pool` on this
+machine, `ray_pool` on many.
 """
 
 from __future__ import annotations
@@ -12,26 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
-from typing import Protocol
+from functools import cache
+from typing import Protocol, Unpack
 
 from flexlora.execution.bare import WARNING
 from flexlora.execution.cache import VerdictCache, as_cached, key_of
-from flexlora.execution.how import Executor
-from flexlora.execution.judge import doubtful, judge
-from flexlora.execution.requirements import require
-from flexlora.execution.runner import Mode, Runner
+from flexlora.execution.how import Executor, How
+from flexlora.execution.local_pool import LocalPool
+from flexlora.execution.ray_pool import RayPool
+from flexlora.execution.requirements import require_here
+from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.sandboxed import Stopped
 from flexlora.execution.verdict import Program, Verdict
 from flexlora.execution.warm import default_folder
 
-AHEAD = 2
-"""Programs read ahead, for each worker."""
 WAITING = 1000
 """Programs that wait for an equal one to end, at most; of these no source is kept."""
 
@@ -62,6 +58,31 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """Call off what runs, from any thread; returns when nothing is left."""
+
+
+def require(languages: Collection[str], **how: Unpack[How]) -> dict[str, str]:
+    """Check the sandbox and the toolchains of these languages, each by a program that must pass.
+
+    Args:
+        how: as in `execute`; what has nothing to do with this is passed over.
+
+    Returns:
+        Language -> version of its toolchain; with Ray, of the one that all nodes have.
+
+    Raises:
+        UsageError: lists all that is missing and how to install it.
+    """
+    sandbox = Sandbox(how.get("sandbox", Sandbox.BUBBLEWRAP))
+    if Executor(how.get("executor", Executor.LOCAL)) is Executor.RAY:
+        return dict(_require_of_cluster(frozenset(languages), sandbox))
+    return require_here(languages, sandbox)
+
+
+@cache
+def _require_of_cluster(languages: Collection[str], sandbox: Sandbox) -> dict[str, str]:
+    """Once in a process; whoever runs programs there asks again for what he runs."""
+    with closing(RayPool(1, Mode.COLD, False, sandbox)) as pool:
+        return {code: pool.version_of(code) for code in sorted(languages)}
 
 
 def run_program(
@@ -189,8 +210,6 @@ def _allowed(name: Sandbox | str) -> Sandbox:
 def _pool(executor: Executor | str, workers: int | None, mode: Mode | str, compat: bool, sandbox: Sandbox) -> Pool:
     if Executor(executor) is Executor.LOCAL:
         return LocalPool(workers or len(os.sched_getaffinity(0)), Mode(mode), compat, sandbox)
-    from flexlora.execution.ray_pool import RayPool  # imports this file
-
     return RayPool(workers, Mode(mode), compat, sandbox)
 
 
@@ -239,134 +258,3 @@ class _Execution:
         yield verdict
         for follower in leader.followers:
             yield as_cached(verdict, follower)
-
-
-class LocalPool:
-    """Worker threads, each of which runs one program at a time from start to end."""
-
-    def __init__(self, workers: int, mode: Mode, compat: bool, sandbox: Sandbox) -> None:
-        self._mode, self._compat, self._sandbox = mode, compat, sandbox
-        self._lock = threading.Lock()
-        self._stopped = False
-        self._runners: set[Runner] = set()
-        self._turns = _Turns()
-        self._programs: SimpleQueue[tuple[str, Program] | None] = SimpleQueue()
-        self._done: SimpleQueue[tuple[str, Verdict] | BaseException] = SimpleQueue()
-        # Daemons, so that a generator which nobody closed does not keep the interpreter from ending.
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def capacity(self) -> int:
-        return AHEAD * len(self._threads)
-
-    def version_of(self, language: str) -> str:
-        return require({language}, sandbox=self._sandbox)[language]
-
-    def submit(self, key: str, program: Program) -> None:
-        self._programs.put((key, program))
-
-    def next(self, *, wait: bool) -> tuple[str, Verdict] | None:
-        try:
-            result = self._done.get(block=wait)
-        except Empty:
-            return None
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    def close(self) -> None:
-        with self._lock:
-            self._stopped = True
-            runners = set(self._runners)
-        self._turns.stop()
-        for runner in runners:
-            runner.stop()
-        for _ in self._threads:
-            self._programs.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._done.put(Stopped())  # for who still waits for a verdict
-
-    def _work(self) -> None:
-        try:
-            with self._runner(self._mode) as runner:
-                while (job := self._programs.get()) is not None:
-                    key, program = job
-                    self._done.put((key, self._judge(runner, program)))
-        except Stopped:
-            pass
-        except BaseException as error:
-            self._done.put(error)
-
-    def _judge(self, runner: Runner, program: Program) -> Verdict:
-        with self._turns.together():
-            outcome = runner.run(program)
-        verdict = judge(program, outcome, compat=self._compat)
-        if not doubtful(verdict, outcome):
-            return verdict
-        with self._turns.alone(), self._runner(Mode.COLD) as cold:
-            return judge(program, cold.run(program), compat=self._compat)
-
-    @contextmanager
-    def _runner(self, mode: Mode) -> Iterator[Runner]:
-        runner = Runner(mode, self._sandbox)
-        with self._lock:
-            self._runners.add(runner)
-            if self._stopped:
-                runner.stop()
-        try:
-            yield runner
-        finally:
-            with self._lock:
-                self._runners.discard(runner)
-            runner.close()
-
-
-class _Turns:
-    """Programs run together, or one alone; who wants to run alone goes before those who have not started."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running = 0
-        self._alone_waiting = 0
-        self._alone = False
-        self._stopped = False
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or not (self._alone or self._alone_waiting))
-            self._raise_if_stopped()
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with self._changed:
-            self._alone_waiting += 1
-            self._changed.wait_for(lambda: self._stopped or not (self._alone or self._running))
-            self._alone_waiting -= 1
-            self._raise_if_stopped()
-            self._alone = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._alone = False
-                self._changed.notify_all()
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-
-    def _raise_if_stopped(self) -> None:
-        if self._stopped:
-            raise Stopped

@@ -6,7 +6,7 @@ import time
 
 from flexlora.errors import UsageError
 from flexlora.execution.cache import ENGINE
-from flexlora.execution.pool import LocalPool
+from flexlora.execution.local_pool import LocalPool
 from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Program, Verdict

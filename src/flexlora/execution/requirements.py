@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import closing
 from functools import cache
-from typing import Unpack
 
 from flexlora.errors import UsageError
-from flexlora.execution.how import Executor, How
 from flexlora.execution.judge import judge
 from flexlora.execution.languages import ToolchainMissing, get_language, toolchain
 from flexlora.execution.runner import Mode, Runner
@@ -17,21 +14,16 @@ from flexlora.execution.verdict import Program, Verdict
 from flexlora.execution.worker import probe
 
 
-def require(languages: Collection[str], **how: Unpack[How]) -> dict[str, str]:
-    """Check the sandbox and the toolchains of these languages, each by a program that must pass.
-
-    Args:
-        how: as in `execute`; what has nothing to do with this is passed over.
+def require_here(languages: Collection[str], sandbox: Sandbox) -> dict[str, str]:
+    """Check the sandbox and the toolchains of these languages on this machine, each by a program that must pass.
 
     Returns:
-        Language -> version of its toolchain; with Ray, of the one that all nodes have.
+        Language -> version of its toolchain.
 
     Raises:
         UsageError: lists all that is missing and how to install it.
     """
-    sandbox, problems, versions = Sandbox(how.get("sandbox", Sandbox.BUBBLEWRAP)), [], {}
-    if Executor(how.get("executor", Executor.LOCAL)) is Executor.RAY:
-        return dict(_require_of_cluster(frozenset(languages), sandbox))
+    problems, versions = [], {}
     if sandbox is not Sandbox.NONE:
         try:
             probe()
@@ -49,15 +41,6 @@ def require(languages: Collection[str], **how: Unpack[How]) -> dict[str, str]:
     if problems:
         raise UsageError("Programs cannot be run here.\n" + "\n".join(f"- {problem}" for problem in problems))
     return versions
-
-
-@cache
-def _require_of_cluster(languages: Collection[str], sandbox: Sandbox) -> dict[str, str]:
-    """Once in a process; whoever runs programs there asks again for what he runs."""
-    from flexlora.execution.ray_pool import RayPool  # needs this file
-
-    with closing(RayPool(1, Mode.COLD, False, sandbox)) as pool:
-        return {code: pool.version_of(code) for code in sorted(languages)}
 
 
 @cache

@@ -27,7 +27,7 @@ from flexlora.execution.conformance.bait import Bait, below_us
 from flexlora.execution.conformance.behaviour import HARM
 from flexlora.execution.conformance.suite import behaviours
 from flexlora.execution.languages import ToolchainMissing, get_language, toolchain
-from flexlora.execution.pool import LocalPool
+from flexlora.execution.local_pool import LocalPool
 from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Program, Status, Verdict
