@@ -98,7 +98,7 @@ def test_memory_of_all_processes_is_limited_by_the_language(places_here: tuple[P
 def test_what_a_killed_process_left_is_removed(places_here: tuple[Place, ...]) -> None:
     ended = subprocess.Popen(["/bin/true"])
     ended.wait()
-    left = places_here[0].parent / f"flexlora-{ended.pid}-0"
+    left = places_here[0].parent / f"flexlora-{ended.pid}-1-0"
     foreign = places_here[0].parent / "flexlora-mine"
     left.mkdir()
     foreign.mkdir()

@@ -20,6 +20,7 @@ ENDS = {
     "exit without a code": ("py", "assert 1 == 1\nraise SystemExit", True),
     "the exit of a test framework": ("py", UNITTEST.format(result=2), True),
     "a failed test of a framework": ("py", UNITTEST.format(result=3), False),
+    "an exit in the main guard": ("py", "import sys\nif __name__ == '__main__':\n    sys.exit(0)", True),
     "an exit over several lines": ("py", "import sys\nsys.exit(\n    0\n)", True),
     "an exit before the last statement": ("py", "import sys\nsys.exit(0)\nassert 1 == 1", False),
     "an exit in a branch": ("py", "import sys\nif True:\n    sys.exit(0)\nassert 1 == 1", False),
@@ -43,6 +44,20 @@ ENDS = {
         "class Problem { public static void main(String[] a) { new Thread(() -> {}).start(); } }",
         True,
     ),
+    "classes with the names of Java's own": (
+        "java",
+        "class Class { int size; }\nclass Method { }\n"
+        "class Problem { public static void main(String[] a) { assert new Class().size == 0; } }",
+        True,
+    ),
+    "assert with more of its own": (
+        "js",
+        "const a = require('assert');\na.near = (x, y) => a(Math.abs(x - y) < 1);\na.near(1, 1.5);",
+        True,
+    ),
+    "a rejection that is handled": ("js", "Promise.reject(1).catch(() => {});", True),
+    "an exception that is caught": ("js", "try { throw 1; } catch { }", True),
+    "work begun before the exit": ("js", "process.once('beforeExit', () => setTimeout(() => {}, 1));", True),
     "an inherited main": (
         "java",
         "class Base { public static void main(String[] a) { } }\nclass Problem extends Base { }",

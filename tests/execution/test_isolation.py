@@ -75,6 +75,21 @@ one.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, carried)])
     assert run(taken + " ").passed
 
 
+def test_memory_that_outlives_its_program_is_not_missed_by_the_next(run: Run) -> None:
+    left = """
+import array, os, socket
+files = [os.memfd_create("left") for _ in range(5)]
+for file in files:
+    for _ in range(220): os.write(file, bytes(1 << 20))
+one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+one.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [one.fileno(), other.fileno(), *files]))])
+"""
+    needs = "x = bytearray(b'x') * 700_000_000\nassert len(x) == 700_000_000"
+    for _ in range(3):
+        assert run(left).passed
+        assert run(needs).status == "OK"
+
+
 def test_an_interrupt_is_still_an_exception(run: Run) -> None:
     assert run("import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt: pass").passed
 

@@ -9,6 +9,7 @@ its resource limits alone.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 import subprocess
@@ -26,7 +27,9 @@ REMOVE_S = 10.0
 """How long the kernel may take to see that a cgroup's processes are gone; usually it is at once."""
 JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1"; shift; done; shift; exec "$@"'
 CONTROLLERS = ("memory", "pids")
-NAME = re.compile(r"flexlora-(?P<pid>\d+)-\d+")
+NAME = re.compile(r"flexlora-(?P<pid>\d+)-[\da-f]+-\d+")
+_started = f"{time.time_ns():x}"
+"""Apart from an earlier process of the same number, as in a container that was started again."""
 _numbers = itertools.count()
 
 
@@ -48,7 +51,7 @@ class Cgroup:
         Raises:
             OSError: the kernel refuses.
         """
-        name = f"flexlora-{os.getpid()}-{next(_numbers)}"
+        name = f"flexlora-{os.getpid()}-{_started}-{next(_numbers)}"
         self._made: list[tuple[Place, Path]] = []
         try:
             for place in places:
@@ -87,6 +90,14 @@ class Cgroup:
                 return int(dict(line.split() for line in (folder / file).read_text().splitlines())["oom_kill"])
         return 0
 
+    def shared_bytes(self) -> int:
+        """Memory of files in memory, which may outlive its processes; 0 where it is not known."""
+        for place, folder in self._made:
+            if "memory" in place.controllers:
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                return int(stat.get("shmem", 0))
+        return 0
+
     def remove(self) -> None:
         """Remove them; all that was in them has ended, but the kernel may take a moment to notice."""
         for place, folder in self._made:
@@ -99,7 +110,8 @@ class Cgroup:
                     break
                 except OSError:
                     if time.monotonic() >= deadline:
-                        raise
+                        logging.getLogger(__name__).warning("%s cannot be removed: processes in it go on.", folder)
+                        break
                     if place.version == 2:
                         with suppress(OSError):
                             (folder / "cgroup.kill").write_text("1")

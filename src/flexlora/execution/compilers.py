@@ -22,6 +22,8 @@ DECLINED = -1
 HEAD = struct.Struct("!iQII")
 LIMIT_BYTES = 64 << 20
 LIMIT_FILES = 10_000
+LIMIT_NAME = 255
+"""Bytes of a file's name, as the kernel has it."""
 MEMORY_KIB = 2 << 20
 """Private memory of a compiler."""
 
@@ -72,5 +74,7 @@ class Compiler:
             raise SandboxBroken(f"The compiler announces {words_size + sum(sizes)} bytes.")
         words = self.sandbox.receive(words_size).decode("utf-8", "replace")
         names = [self.sandbox.receive(size).decode() for size in sizes[::2]]
+        if any(len(part.encode()) > LIMIT_NAME for name in names for part in name.split("/")):
+            return None  # the plain command will say that it cannot write such a file
         contents = [self.sandbox.receive(size) for size in sizes[1::2]]
         return Compiled(code, words, dict(zip(names, contents, strict=True)), cpu_us / 1e6)

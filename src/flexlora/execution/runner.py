@@ -155,6 +155,8 @@ class Runner:
         """A worker whose sandbox shows what these tools need."""
         python = toolchain("py")
         binds = {path: path for path in (*python.binds, *tools.binds)} | dict(more_binds)
+        if self._worker is not None and not self._worker.sandbox.is_as_new():
+            self._drop_worker()
         if self._worker is not None and not binds.items() <= self._worker.sandbox.binds.items():
             binds |= self._worker.sandbox.binds
             self._drop_worker()

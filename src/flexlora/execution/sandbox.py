@@ -15,7 +15,7 @@ capabilities, within the sandbox's user namespace; programs can neither see nor 
 - Without a cgroup, a hostile program can use PROCESSES times the memory limit, and memory that is shared besides.
 - A hole in a resident compiler could change what it compiles for later programs.
 - A hole in the kernel that the allowed system calls reach. Side channels (load, cache timing) stay open.
-- /usr is readable: nothing secret belongs there.
+- /usr is readable, and its files can be locked: nothing secret belongs there.
 - A program that attacks its own interpreter, or returns objects that claim to equal anything, can gain its own verdict.
   Languages other than Python, Java, JavaScript and TypeScript cannot tell an early exit with 0 from a pass.
 """
@@ -48,6 +48,8 @@ class Sandbox(StrEnum):
 
 PROCESSES = 128
 """Processes and threads at one time; a JVM alone needs about 20."""
+OPEN_FILES = 4096
+"""Of each process."""
 SCRATCH_BYTES = 256 << 20
 """Also the largest file."""
 SCRATCH_FILES = 1 << 16

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
@@ -17,6 +18,8 @@ from flexlora.execution.seccomp import syscall_filter
 
 START_TIMEOUT_S = 60.0
 """Starting a sandbox takes 30 ms; a machine on which it takes this long is broken, not loaded."""
+FREED_S = 1.0
+LEFT_BYTES = 16 << 20
 NO_ENVIRONMENT: dict[str, str] = {}
 NO_FILES: Mapping[str, bytes] = {}
 
@@ -65,20 +68,22 @@ class Sandboxed:
         self.binds = dict(binds)
         self._stopped = False
         self._lock = threading.Lock()
-        self._socket, theirs = socket.socketpair()
-        self._words = os.memfd_create("stderr")
-        self._info = os.memfd_create("info")
-        self._cgroup: Cgroup | None = None
         self._memory_bytes = self._oom_kills = 0
-        with ExitStack() as only_here:
+        self._cgroup: Cgroup | None = None
+        with ExitStack() as held, ExitStack() as only_here:
+            self._socket, theirs = socket.socketpair()
+            held.callback(self._socket.close)
             only_here.callback(theirs.close)
+            self._words, self._info = _file_of(b"", held), _file_of(b"", held)
             shown = {path: _file_of(content, only_here) for path, content in files.items()}
             allowed = _file_of(allowed_calls, only_here)
             command = sandbox_command(
                 argv, binds=binds, info_fd=self._info, files=shown, filter_fd=allowed, starts_programs=starts_programs
             )
             try:
-                self._cgroup = Cgroup(places()) if places() else None
+                if places():
+                    self._cgroup = Cgroup(places())
+                    held.callback(self._cgroup.remove)
                 self.limit_memory(memory_bytes)
                 self._process = subprocess.Popen(
                     self._cgroup.joining(command) if self._cgroup else command,
@@ -91,8 +96,8 @@ class Sandboxed:
                     cwd="/",
                 )
             except OSError as error:
-                self._release()
                 raise SandboxBroken(str(error)) from error
+            self._held = held.pop_all()
 
     def limit_memory(self, memory_bytes: int) -> None:
         """What programs may use together from now on, beside the scratch folder; nothing without cgroups.
@@ -111,6 +116,15 @@ class Sandboxed:
         before, self._oom_kills = self._oom_kills, self._cgroup.oom_kills()
         return self._oom_kills > before
 
+    def is_as_new(self) -> bool:
+        """Whether no memory of ended programs is left in it; waits a little for the kernel to free what it can."""
+        deadline = time.monotonic() + FREED_S
+        while self._cgroup and self._cgroup.shared_bytes() > LEFT_BYTES:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
     def stop(self) -> None:
         """Call off what runs, from any thread; who waits for an answer meets Stopped."""
         with self._lock:
@@ -126,7 +140,7 @@ class Sandboxed:
             self._process.wait(timeout=START_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._release()
+        self._held.close()
 
     def kill(self) -> None:
         """End the sandbox without asking: its init where we know it, and bubblewrap."""
@@ -172,13 +186,6 @@ class Sandboxed:
         words = os.pread(self._words, 1 << 12, 0).decode("utf-8", "replace").strip()
         kind = OutOfMemory if self.oom_killed() else SandboxBroken
         return kind(words or f"The sandbox ended ({self._process.returncode}).")
-
-    def _release(self) -> None:
-        self._socket.close()
-        os.close(self._words)
-        os.close(self._info)
-        if self._cgroup:
-            self._cgroup.remove()
 
 
 def _file_of(content: bytes, closing: ExitStack) -> int:

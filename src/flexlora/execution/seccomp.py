@@ -2,7 +2,8 @@
 
 All others fail with ENOSYS, as they do on a kernel that has not got them, so runtimes fall back to older ones. What is
 missing from the list on purpose: namespaces and mounts, kernel keyrings, tracing and reading other processes, BPF,
-io_uring, performance counters, modules, handles of files. Sockets are of the Unix, IPv4, IPv6 and routing families;
+io_uring, performance counters, modules, handles of files, inotify (its instances are counted for each user of the
+machine), limits of other processes. Sockets are of the Unix, IPv4, IPv6 and routing families;
 others, such as VSOCK, are not held by network namespaces. `clone3` fails since its flags cannot be looked at.
 
 libseccomp is called directly: its Python bindings come with distributions only, for the system's Python.
@@ -21,11 +22,11 @@ from flexlora.errors import UsageError
 FILES = """
     access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64
     fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fremovexattr
-    fsetxattr fstat fstatfs fsync ftruncate futimesat getcwd getdents getdents64 getxattr inotify_add_watch inotify_init
-    inotify_init1 inotify_rm_watch ioctl lchown lgetxattr link linkat listxattr llistxattr lremovexattr lseek lsetxattr
+    fsetxattr fstat fstatfs fsync ftruncate futimesat getcwd getdents getdents64 getxattr
+    ioctl lchown lgetxattr link linkat listxattr llistxattr lremovexattr lseek lsetxattr
     lstat mkdir mkdirat mknod mknodat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev
     pwritev2 read readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile setxattr
-    splice stat statfs statx symlink symlinkat sync sync_file_range syncfs tee truncate umask unlink unlinkat utime
+    splice stat statfs statx symlink symlinkat sync_file_range tee truncate umask unlink unlinkat utime
     utimensat utimes vmsplice write writev
 """
 MEMORY = """
@@ -36,7 +37,7 @@ PROCESSES = """
     arch_prctl capget capset execve execveat exit exit_group fork futex futex_waitv get_robust_list getcpu getegid
     geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority getresgid getresuid getrlimit getrusage getsid
     gettid getuid ioprio_get ioprio_set kill landlock_add_rule landlock_create_ruleset landlock_restrict_self
-    pidfd_open pidfd_send_signal prctl prlimit64 restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask
+    pidfd_open pidfd_send_signal prctl restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask
     rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max
     sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
     sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp set_robust_list
@@ -61,6 +62,8 @@ FOR_THE_SUPERVISOR = ("unshare", "setns", "mount")
 NEW_NAMESPACES = 0x7E020000
 PERSONALITIES = (0, 0x0040000, 0xFFFFFFFF)
 """Linux, Linux without address randomisation, and asking which it is."""
+OWN = 0
+"""For a process number: that of who calls."""
 ROUTING = 0
 """The netlink protocol by which programs list network interfaces."""
 
@@ -102,6 +105,7 @@ def syscall_filter(*, starts_programs: bool) -> bytes:
         for name in (*ALLOWED, *(FOR_THE_SUPERVISOR if starts_programs else ())):
             _allow(context, name)
         _allow(context, "clone", (0, MASKED_EQUAL, NEW_NAMESPACES, 0))
+        _allow(context, "prlimit64", (0, EQUAL, OWN, 0))  # not its init's, which would end by them
         for value in PERSONALITIES:
             _allow(context, "personality", (0, EQUAL, value, 0))
         for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):

@@ -17,7 +17,7 @@ from flexlora.errors import UsageError
 from flexlora.execution.languages import toolchain
 from flexlora.execution.languages.language import MemoryLimit
 from flexlora.execution.outcome import End, Outcome, Phase
-from flexlora.execution.sandbox import ENVIRONMENT, PROCESSES, REMEDY, SCRATCH_BYTES, SCRATCH_FILES, version
+from flexlora.execution.sandbox import ENVIRONMENT, OPEN_FILES, PROCESSES, REMEDY, SCRATCH_BYTES, SCRATCH_FILES, version
 from flexlora.execution.sandboxed import START_TIMEOUT_S, SandboxBroken, Sandboxed
 from flexlora.execution.seccomp import syscall_filter
 
@@ -90,6 +90,7 @@ class Worker:
             "environment": {**ENVIRONMENT, **job.environment},
             "limits": {
                 "NPROC": PROCESSES,
+                "NOFILE": OPEN_FILES,
                 "CORE": 0,
                 "FSIZE": SCRATCH_BYTES,
                 RLIMITS[job.memory_limit]: job.memory_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flexlora.execution.conformance.behaviour import NOT_COMPILED, OK, Behaviour
+from flexlora.execution.conformance.behaviour import EXCEPTION, NOT_COMPILED, OK, Behaviour
 from flexlora.execution.verdict import Status
 
 MAIN = "int main() {}\n"
@@ -89,6 +89,30 @@ BEHAVIOURS = [
         "replace-the-library",
         NOT_COMPILED,
         'package java.lang; public class String { static { System.out.println("HARM: ran"); } }\n',
+    ),
+    _java(
+        "hide-a-library",
+        NOT_COMPILED,
+        'package org.javatuples; public class Pair { int x = "a"; }\n',
+    ),
+    _java("hide-a-library-rightly", NOT_COMPILED | EXCEPTION, "package org.javatuples; public class Pair { }\n"),
+    _java(
+        "many-classes",
+        OK,
+        "class Harm {\n"
+        + "".join(f"    static class AClassWithALongNameSoThatTheListIsLong{i} {{ }}\n" for i in range(3000))
+        + "}\n"
+        + JAVA_MAIN,
+    ),
+    _java(
+        "long-names",
+        NOT_COMPILED,
+        f"class {'A' * 190} {{ static class {'B' * 190} {{ }} }}\n" + JAVA_MAIN,
+    ),
+    _java(
+        "long-package",
+        NOT_COMPILED | EXCEPTION,
+        f"package {'.'.join(f'a{i}' for i in range(30_000))};\n" + JAVA_MAIN,
     ),
     _ts(
         "include-a-secret",

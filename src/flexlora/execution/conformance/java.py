@@ -121,4 +121,19 @@ BEHAVIOURS = [
         "class Problem { public static void main(String[] a) { System.exit(0); } }",
         ends=frozenset({Status.EXCEPTION, Status.SYNTAX_ERROR}),
     ),
+    Behaviour(
+        name="replace-what-the-harness-calls",
+        language="java",
+        program="class Class<T> {\n"
+        "    static Class<?> forName(String name) { return new Class<Object>(); }\n"
+        "    java.lang.reflect.Method getDeclaredMethod(String n, Object... a) throws Exception {\n"
+        '        return Problem.class.getDeclaredMethod("nothing", String[].class);\n'
+        "    }\n"
+        "}\n"
+        "class Problem {\n"
+        "    public static void nothing(String[] a) { }\n"
+        "    public static void main(String[] a) { assert 1 == 2; }\n"
+        "}\n",
+        ends=EXCEPTION,
+    ),
 ]

@@ -79,10 +79,36 @@ BEHAVIOURS = [
         "process.emit('beforeExit', 0);\nprocess.exit(0);",
     ),
     _js(
-        "override-assert",
+        "pretend-the-end-under-another-name",
         EXCEPTION,
-        "const a = require('assert');\nfor (const name of Object.keys(a)) a[name] = () => {};\n"
-        "require('node:assert').deepEqual(1, 2);",
+        "process.argv[1] = '@';\nprocess.emit('beforeExit', 0);\nprocess.exit(0);",
+    ),
+    _js(
+        "pretend-the-end-from-nowhere",
+        EXCEPTION,
+        "require('vm').runInThisContext('(f) => setTimeout(f, 1)')("
+        "require('vm').runInThisContext('() => { process.emit(\"beforeExit\", 0); process.reallyExit(0); }'));",
+    ),
+    _js(
+        "pretend-the-end-from-the-depth",
+        EXCEPTION,
+        "require('vm').runInThisContext('(function f(p, n) { n ? f(p, n - 1) : p.emit(\"beforeExit\", 0); })')"
+        "(process, 300);\nprocess.exit(0);",
+    ),
+    _js(
+        "catch-all-failures",
+        EXCEPTION,
+        "process.on('uncaughtException', () => {});\nrequire('assert').equal(1, 2);",
+    ),
+    _js(
+        "capture-all-failures",
+        EXCEPTION,
+        "process.setUncaughtExceptionCaptureCallback(() => {});\nrequire('assert').equal(1, 2);",
+    ),
+    _js(
+        "catch-all-rejections",
+        EXCEPTION,
+        "process.on('unhandledRejection', () => {});\n(async () => require('assert').equal(1, 2))();",
     ),
     Behaviour(name="exit-early", language="ts", program="declare var process: any;\nprocess.exit(0);", ends=EXCEPTION),
     Behaviour(

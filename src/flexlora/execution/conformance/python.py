@@ -125,6 +125,21 @@ except ProcessLookupError: pass  # nobody else is there
 """,
     ),
     _python(
+        "limit-its-init",
+        OK,
+        """
+import os, resource
+for limit in (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+    try: resource.prlimit(1, limit, (0, 0)); print("HARM: limited its init")
+    except OSError: pass
+for _ in range(100):
+    if os.fork() == 0:
+        os.fork()
+        os._exit(0)
+    os.wait()
+""",
+    ),
+    _python(
         "trace-others",
         OK,
         """
@@ -172,6 +187,19 @@ for fd in range(100):
     try: os.write(fd, forged)
     except OSError: pass
 raise SystemExit(7)
+""",
+    ),
+    _python(
+        "forge-the-end-with-what-is-in-the-pipe",
+        EXCEPTION,
+        """
+import os
+for fd in range(3, 20):
+    try:
+        pipe = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK)
+        os.write(fd, b"finished " + os.read(pipe, 32))
+    except OSError: pass
+os._exit(0)
 """,
     ),
     _python(
@@ -383,6 +411,17 @@ def candidate(x): raise SystemExit(0)
 def check(candidate): assert candidate(1) == 2
 check(candidate)
 """,
+    ),
+    _python("exit-early-on-the-last-line", EXCEPTION, "import sys; sys.exit(0); assert 1 == 2"),
+    _python(
+        "exit-early-by-the-library",
+        EXCEPTION,
+        "import functools, sys\nadd = functools.partial(sys.exit, 0)\nassert add() == 3",
+    ),
+    _python(
+        "exit-early-by-exec",
+        EXCEPTION,
+        "exec('def f(x): raise SystemExit')\nfor a, b in [(1, 2), (2, 3)]:\n    assert f(a) == b",
     ),
     _python("exit-at-once", EXCEPTION, "import os\nos._exit(0)\nassert 1 == 2"),
     _python("exit-as-another-program", EXCEPTION, "import os\nos.execv('/bin/true', ['true'])"),

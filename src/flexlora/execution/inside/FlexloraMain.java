@@ -1,3 +1,5 @@
+package flexlora_inside;
+
 import java.io.DataInputStream;
 import java.io.FileInputStream;
 import java.io.FileOutputStream;
@@ -9,7 +11,7 @@ import java.lang.reflect.Modifier;
 
 /**
  * Runs inside the sandbox: a Java program, as {@code java CLASS} would, and proof that it came to its end; see
- * python_main.py.
+ * python_main.py. In a package, from which a program's own classes, called `Class` or `System`, are not seen.
  */
 public final class FlexloraMain {
     private static final String FINISHED = "finished ";

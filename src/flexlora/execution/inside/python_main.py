@@ -105,18 +105,23 @@ def execute(path: str, namespace: dict[str, object]) -> tuple[int, bool]:
 def exits_at_end(trace: TracebackType | None, path: str, source: bytes) -> bool:
     """Whether an exit is how the program means to end, as in `unittest.main()` and `sys.exit(main())`.
 
-    It is if the last statement of the file makes it, and no function of the program is at work: such a one may have
-    been called by a test.
+    It is if the last statement of the file is a call or a raise and makes it, and no function of the program is at
+    work: such a one may have been called by a test.
     """
+    last = compile(source, path, "exec", flags=ONLY_AST, dont_inherit=True).body[-1]
+    while type(last).__name__ == "If" and not last.orelse:  # if __name__ == "__main__"
+        last = last.body[-1]
+    if not (type(last).__name__ == "Raise" or (type(last).__name__ == "Expr" and type(last.value).__name__ == "Call")):
+        return False
     frames = []
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == path:
-            frames.append(trace)
+        frames.append(trace)
         trace = trace.tb_next
-    if len(frames) != 1:
-        return False
-    last: int = compile(source, path, "exec", flags=ONLY_AST, dont_inherit=True).body[-1].lineno
-    return frames[0].tb_lineno >= last
+    programs = [frame for frame in frames[1:] if frame.tb_frame.f_code.co_filename == path]
+    if len(programs) != 1 or any(frame.tb_frame.f_code.co_filename.startswith("<") for frame in frames[1:]):
+        return False  # of a function of its own, or of what it gave to `exec`
+    line, _, column, _ = list(programs[0].tb_frame.f_code.co_positions())[programs[0].tb_lasti // 2]
+    return line is not None and column is not None and (line, column) >= (last.lineno, last.col_offset)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import com.sun.source.tree.CompilationUnitTree;
 import com.sun.source.util.JavacTask;
 import com.sun.tools.javac.api.JavacTaskPool;
 import java.io.ByteArrayOutputStream;
@@ -30,7 +31,8 @@ import javax.tools.ToolProvider;
  * A Java compiler that stays; compilers.py says what it is asked and answers. Its arguments are javac's options.
  *
  * <p>JavacTaskPool (the one behind jshell) keeps what the compiler knows of the JDK and forgets each program's classes.
- * A source that is no UTF-8 is declined, and so is one on which the compiler itself fails: then this process ends, too,
+ * A source that is no UTF-8 is declined, and so is one in a package, whose classes would hide those of a library in the
+ * same package from later programs, and one on which the compiler itself fails: then this process ends, too,
  * as nobody knows in what state it is. It also ends when the classes of a correct program cannot be written.
  */
 public final class ResidentCompiler {
@@ -62,7 +64,7 @@ public final class ResidentCompiler {
             try {
                 Source file = new Source(name, StandardCharsets.UTF_8.newDecoder().decode(source).toString());
                 pool.getTask(null, memory, said, List.of(options), null, List.of(file), task -> compile(task, said));
-            } catch (CharacterCodingException notText) {
+            } catch (CharacterCodingException | Declined notForUs) {
                 answer(out, DECLINED, 0, "", Map.of());
                 continue;
             } catch (Throwable broken) {
@@ -83,7 +85,11 @@ public final class ResidentCompiler {
 
     private static Void compile(JavacTask task, DiagnosticCollector<JavaFileObject> said) {
         try {
-            task.parse();
+            for (CompilationUnitTree unit : task.parse()) {
+                if (unit.getPackageName() != null) {
+                    throw new Declined();
+                }
+            }
             task.analyze();
             generates = !hasErrors(said);
             task.generate();
@@ -125,6 +131,9 @@ public final class ResidentCompiler {
         buffer.writeTo(out);
         out.flush();
     }
+
+    /** The plain command is to compile this program. */
+    private static final class Declined extends RuntimeException {}
 
     /** The program, as a file. */
     private static final class Source extends SimpleJavaFileObject {

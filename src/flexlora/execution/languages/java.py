@@ -93,12 +93,13 @@ OPTIONS = ("-proc:none", "-d", ".", "-encoding", "UTF8", "-cp", JAVATUPLES)
 """Of javac; a program brings no annotation processor."""
 # Most programs are over before optimising pays. One that the slower code makes late is run again with none of these.
 START_FAST = ("-XX:TieredStopAtLevel=1", "-XX:CompileThresholdScaling=4")
+MAIN = "flexlora_inside.FlexloraMain"
 COMPILER_API = "jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED"
 
 
 def run(toolchain: Toolchain, source: str, *flags: str) -> list[str]:
     java = (toolchain.tools["java"], "-ea", *JVM, HEAP, *flags)
-    return [*java, "-cp", f"{warm_folder('java')}:/scratch:{JAVATUPLES}", "FlexloraMain", class_names(source)[1]]
+    return [*java, "-cp", f"{warm_folder('java')}:/scratch:{JAVATUPLES}", MAIN, class_names(source)[1]]
 
 
 LANGUAGE = Language(
@@ -120,7 +121,7 @@ LANGUAGE = Language(
         sources=("ResidentCompiler.java", "../inside/FlexloraMain.java"),
         build=lambda toolchain: [
             [toolchain.tools["javac"], "--add-exports", COMPILER_API, "-Xlint:-options", "ResidentCompiler.java"],
-            [toolchain.tools["javac"], "FlexloraMain.java"],
+            [toolchain.tools["javac"], "-d", ".", "FlexloraMain.java"],
         ],
         compiler=lambda toolchain: [
             *(toolchain.tools["java"], *JVM, HEAP, "-XX:TieredStopAtLevel=1", "--add-exports", COMPILER_API),
