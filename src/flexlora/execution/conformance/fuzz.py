@@ -127,7 +127,8 @@ class _Expected:
 
     def problems(self, verdict: Verdict) -> Iterator[str]:
         said = verdict.stdout + verdict.stderr
-        if verdict.status not in self.statuses or HARM in said:
+        harm = any(line.startswith(HARM) for line in said.splitlines())
+        if verdict.status not in self.statuses or harm:
             yield f"{self.kind}: {verdict.status}, {said[-300:]!r}, of\n{self.program.source}"
 
 

@@ -353,7 +353,7 @@ class Network:
 
 
 def collect_sockets() -> None:
-    """Sockets that hold each other keep what they carry until the kernel looks for such, which it does as one closes."""
+    """Sockets that hold each other keep what they carry until the kernel looks for such, as it does when one closes."""
     one, other = socket.socketpair(socket.AF_UNIX)
     one.close()
     other.close()
