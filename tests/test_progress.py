@@ -55,7 +55,7 @@ def test_a_rate_has_no_exponent(rate: float, shown: str) -> None:
 def test_cached_verdicts_are_counted_apart(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "console", Console(file=shown, width=120))
     verdict = Verdict("t", 0, "py", Status.OK, True, 0, "", "", 0.1, 0.1, False, "")
-    with progress.verdict_bar("execute", 4, [Done(True, "OK", None, 0)]) as on_verdict:
+    with progress.verdict_bar("execute", 4, [Done(True, "OK", None, {}, 0)]) as on_verdict:
         on_verdict(verdict)
         on_verdict(replace(verdict, cached=True))
         on_verdict(replace(verdict, cached=True, passed=False))

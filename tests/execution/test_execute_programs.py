@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,18 @@ def test_a_result_of_a_program_that_is_not_there_is_refused(tmp_path: Path) -> N
         execute_programs(some(1), path)
     assert execute_programs(some(1), path, overwrite=True).executed == 1
     assert len(lines(path)) == 1
+
+
+@pytest.mark.parametrize(("first", "then"), [({}, {"compat": True}), ({"compat": True}, {}), ({"sandbox": "none"}, {})])
+def test_verdicts_reached_in_different_ways_are_not_mixed(
+    first: dict[str, Any], then: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "results.jsonl"
+    execute_programs(some(2), path, **first)
+    assert execute_programs(some(2), path, **first).skipped == 2
+    with pytest.raises(UsageError, match=r"reached by .*--overwrite"):
+        execute_programs(some(2), path, **then)
+    assert execute_programs(some(2), path, overwrite=True, **then).executed == 2
 
 
 def test_the_same_key_twice_is_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -83,6 +83,13 @@ def test_an_error_in_the_programs_kills_what_runs(left_behind: LeftBehind, marke
     assert left_behind(marker) == []
 
 
+def test_what_is_no_program_and_an_unknown_mode_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"Not a flexlora\.execution\.Program: .'py', 'pass'"):
+        list(execute([("py", "pass")]))  # type: ignore[list-item]  # on purpose
+    with pytest.raises(UsageError, match="Unknown mode 'hot'"):
+        run_program("py", "pass", mode="hot")
+
+
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(UsageError, match="cobol"):
         list(execute([Program("t", 0, "cobol", "")]))

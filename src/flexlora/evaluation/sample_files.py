@@ -19,7 +19,7 @@ from flexlora.evaluation.tally import Tally
 from flexlora.execution import How, require
 from flexlora.execution.results_file import open_results, recorded
 from flexlora.execution.samples import execute_programs, survey
-from flexlora.progress import verdict_bar
+from flexlora.progress import say, verdict_bar
 
 
 def execute_file(
@@ -58,6 +58,8 @@ def execute_file(
     require(surveyed.languages, **how)
     done = {} if overwrite else recorded(output)
     _refuse_foreign(native, output, continued=bool(done), overwrite=overwrite)
+    if done:
+        say(f"{len(done)} verdicts are in {output} already and are kept; --overwrite runs all anew")
     with verdict_bar(f"execute {path.name}", len(surveyed.hashes), done.values()) as on_verdict:
         execute_programs(
             samples,

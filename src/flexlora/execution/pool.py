@@ -163,7 +163,7 @@ def execute(
             cluster, or one whose nodes differ.
         FlexError: the cache cannot be used, or all nodes of the Ray cluster were lost.
     """
-    within = _allowed(sandbox)
+    within = _allowed(sandbox, executor)
     with (
         VerdictCache(default_folder() if cache else None) as known,
         closing(_pool(executor, workers, mode, compat, within)) as pool,
@@ -182,7 +182,7 @@ async def execute_async(
     executor: Executor | str = Executor.LOCAL,
 ) -> AsyncGenerator[Verdict, None]:
     """`execute` for asyncio: the event loop is free while programs run. Closing or cancelling it kills what runs."""
-    within = _allowed(sandbox)
+    within = _allowed(sandbox, executor)
     loop = asyncio.get_running_loop()
     with VerdictCache(default_folder() if cache else None) as known:
         pool = _pool(executor, workers, mode, compat, within)
@@ -199,10 +199,10 @@ async def execute_async(
                 verdicts.close()
 
 
-def _allowed(name: Sandbox | str) -> Sandbox:
-    """The sandbox with this name; to have none is warned of, each time."""
+def _allowed(name: Sandbox | str, executor: Executor | str) -> Sandbox:
+    """The sandbox with this name; to have none is warned of, each time. (A cluster refuses it.)"""
     sandbox = Sandbox(name)
-    if sandbox is Sandbox.NONE:
+    if sandbox is Sandbox.NONE and Executor(executor) is Executor.LOCAL:
         logging.getLogger(__name__).warning(WARNING)
     return sandbox
 
@@ -232,6 +232,8 @@ class _Execution:
     def verdicts(self, programs: Iterable[Program]) -> Generator[Verdict, None, None]:
         versions: dict[str, str] = {}
         for program in programs:
+            if not isinstance(program, Program):
+                raise TypeError(f"Not a flexlora.execution.Program: {program!r:.80}.")
             if program.language not in versions:
                 versions[program.language] = self._pool.version_of(program.language)
             key = key_of(program, versions[program.language], compat=self._compat, sandbox=self._sandbox)

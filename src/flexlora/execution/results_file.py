@@ -14,11 +14,21 @@ from sys import intern
 from typing import IO, Any
 
 from flexlora.errors import UsageError
+from flexlora.execution.how import How
+from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.verdict import Status
 from flexlora.files import Record, iterate_appended
 
+MARKS = ("rule", "sandbox")
+USUAL: Mapping[str, str] = {}
 Key = tuple[str, int]
 """(task_id, sample): what identifies a program within a file."""
+
+
+def marks_of(how: How) -> dict[str, str]:
+    """What a result says of how it was reached, where that is not the usual way: `rule` compat, `sandbox` none."""
+    marks = {"rule": "compat"} if how.get("compat") else {}
+    return marks | ({"sandbox": "none"} if how.get("sandbox") == Sandbox.NONE else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,8 @@ class Done:
     passed: bool
     status: str
     program_sha256: str | None
+    marks: Mapping[str, str]
+    """How it was reached, where not in the usual way; see `marks_of`."""
     offset: int
     """Where its line begins in the file."""
 
@@ -46,7 +58,8 @@ def recorded(path: Path) -> dict[Key, Done]:
                 f"{path}, line {line}: not a result (task_id, sample, status, passed); the file was left as it is. "
                 "Choose another --output."
             )
-        results[intern(task_id), sample] = Done(passed, intern(str(status)), record.get("program_sha256"), offset)
+        sha256, marks = record.get("program_sha256"), {name: record[name] for name in MARKS if name in record} or USUAL
+        results[intern(task_id), sample] = Done(passed, intern(str(status)), sha256, marks, offset)
     return results
 
 

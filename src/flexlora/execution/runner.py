@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from flexlora.errors import UsageError
 from flexlora.execution.bare import Bare
 from flexlora.execution.compilers import Compiled, Compiler
 from flexlora.execution.languages import Language, Toolchain, get_language, toolchain
@@ -32,6 +33,10 @@ class Mode(StrEnum):
     """As warm, but each Python program in an interpreter of its own."""
     COLD = "cold"
     """A sandbox of its own for each program, and the plain commands."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Mode:
+        raise UsageError(f"Unknown mode {value!r}. Known: {', '.join(cls)}.")
 
 
 class Runner:

@@ -20,7 +20,7 @@ from flexlora.errors import FlexError, UsageError
 from flexlora.execution.how import How
 from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.pool import execute
-from flexlora.execution.results_file import Done, Key, recorded
+from flexlora.execution.results_file import Done, Key, marks_of, recorded
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.files import append_jsonl, read_jsonl
 
@@ -86,7 +86,8 @@ def execute_programs(
 
     Raises:
         UsageError: before the first program: two programs have the same task and sample, the file is no results file,
-            it holds results of other programs, it cannot be written, or another process writes it. Later: the
+            it holds results of other programs or
+            reached in another way, it cannot be written, or another process writes it. Later: the
             programs are not those of the first reading.
         FlexError: the sandbox failed for some programs, twice each; all others have their results.
     """
@@ -97,14 +98,14 @@ def execute_programs(
         if overwrite:
             os.truncate(results_path, 0)
         done = recorded(results_path)
-        _refuse_others(results_path, done, wanted)
+        _refuse_others(results_path, done, wanted, marks_of(how))
         missing = _missing(programs, wanted, done)
         with closing(execute(missing, **how)) as verdicts:
             for verdict in verdicts:
                 if verdict.status is Status.INFRASTRUCTURE_ERROR:
                     failures, first = failures + 1, first or verdict
                     continue
-                append_jsonl(results_path, verdict.record())
+                append_jsonl(results_path, verdict.record() | marks_of(how))
                 statuses[verdict.status] += 1
                 if on_verdict is not None:
                     on_verdict(verdict)
@@ -139,8 +140,17 @@ def _missing(programs: Programs, wanted: Mapping[Key, str], done: Mapping[Key, D
         raise UsageError(f"There were {len(wanted)} programs, now there are {seen}. Run them again.")
 
 
-def _refuse_others(results_path: Path, done: Mapping[Key, Done], wanted: Mapping[Key, str]) -> None:
+def _refuse_others(
+    results_path: Path, done: Mapping[Key, Done], wanted: Mapping[Key, str], marks: Mapping[str, str]
+) -> None:
     for key, result in done.items():
+        if result.marks != marks:
+            ways = [", ".join(f"{name} {value}" for name, value in one.items()) or "the usual way" for one in
+                    (result.marks, marks)]  # fmt: skip
+            raise UsageError(
+                f"{results_path} holds verdicts reached by {ways[0]}, and these would be reached by {ways[1]}. Pass "
+                "--overwrite to start anew, or another --output."
+            )
         if key in wanted and result.program_sha256 == wanted[key]:
             continue
         what = "but of a different program" if key in wanted else "which is not among these programs"
