@@ -10,7 +10,7 @@ import pytest
 from toolchains import ALL, each, need
 
 from flexlora.execution import Program, Verdict, execute
-from flexlora.execution.languages import go
+from flexlora.execution.languages import LANGUAGES, go
 from flexlora.execution.samples import read_programs
 from flexlora.files import Record, read_jsonl
 
@@ -51,6 +51,13 @@ def disagreements(data: Path, code: str, *, compat: bool = False) -> set[str]:
 def test_we_agree_with_published_verdicts(code: str, data: Path) -> None:
     need(code)
     assert disagreements(data, code) <= KNOWN_DISAGREEMENTS.get(code, set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", each(code for code in PROGRAMS if LANGUAGES[code].proves_end))
+def test_the_exit_code_alone_says_the_same_of_them(code: str, data: Path) -> None:
+    need(code)
+    assert disagreements(data, code, compat=True) <= KNOWN_DISAGREEMENTS.get(code, set())
 
 
 @pytest.mark.slow
