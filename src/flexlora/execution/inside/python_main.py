@@ -121,7 +121,7 @@ def exits_at_end(trace: TracebackType | None, path: str, source: bytes) -> bool:
     files = [frame.tb_frame.f_code.co_filename for frame in frames[1:]]
     if len(programs) != 1 or any(file.startswith("<") and not file.startswith("<frozen ") for file in files):
         return False  # of a function of its own, or of what it gave to `exec`
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # the system may have an older one than we run on
         return programs[0].tb_lineno >= last.lineno
     line, _, column, _ = list(programs[0].tb_frame.f_code.co_positions())[programs[0].tb_lasti // 2]
     return line is not None and column is not None and (line, column) >= (last.lineno, last.col_offset)
