@@ -21,12 +21,12 @@ from flexlora.execution.conformance.bait import Bait
 from flexlora.execution.runner import Runner
 
 # Seconds of compiling each where all is cold: unless everything is to be run, every fourth is. The doctor runs all.
-SLOW_COMPILERS = () if ALL else ("cpp", "java", "ts")
+SLOW_COMPILERS = ("cpp", "java", "ts")
 CASES = [
-    pytest.param(one, mode, id=f"{one.id}-{mode}")
+    pytest.param(one, mode, id=f"{one.id}-{mode}", marks=[pytest.mark.slow] if slow else [])
     for number, one in enumerate(behaviours())
     for mode in modes_of(one.language)
-    if mode is not Mode.COLD or one.language not in SLOW_COMPILERS or number % 4 == 0
+    if not (slow := mode is Mode.COLD and one.language in SLOW_COMPILERS) or ALL or number % 4 == 0
 ]
 USER = 1000
 SUITE = """
