@@ -13,6 +13,7 @@ from toolchains import LIGHT
 
 from flexlora.errors import UsageError
 from flexlora.execution import require
+from flexlora.execution.conformance.bait import commands_with
 from flexlora.execution.languages import toolchain
 
 ROOT = Path(__file__).parents[2]
@@ -59,22 +60,9 @@ def marker() -> str:
     return f"marker-{uuid.uuid4().hex}"
 
 
-def hosts_processes(word: str) -> list[str]:
-    """Command lines on this machine that hold a word; a sandbox's processes are seen from here."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if word in command and path.parent.name != str(os.getpid()):
-            found.append(command)
-    return found
-
-
 @pytest.fixture
 def left_behind() -> Callable[[str], list[str]]:
-    return hosts_processes
+    return commands_with
 
 
 @pytest.fixture

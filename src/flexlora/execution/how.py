@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypedDict
 
-from flexlora.errors import UsageError
+from flexlora.execution.choice import Choice
 from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
 
 
-class Executor(StrEnum):
+class Executor(Choice):
     """Where programs run. The verdict is the same."""
 
     LOCAL = "local"
     """On this machine."""
     RAY = "ray"
     """On all nodes of a Ray cluster that runs already (`pip install 'flexlora[ray]'`); see `ray_pool`."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Executor:
-        raise UsageError(f"Unknown executor {value!r}. Known: {', '.join(cls)}.")
 
 
 class How(TypedDict, total=False):

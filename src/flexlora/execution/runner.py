@@ -7,11 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 
-from flexlora.errors import UsageError
 from flexlora.execution.bare import Bare
+from flexlora.execution.choice import Choice
 from flexlora.execution.compilers import Compiled, Compiler
 from flexlora.execution.languages import Language, Toolchain, get_language, toolchain
 from flexlora.execution.outcome import End, Outcome, Phase
@@ -24,7 +23,7 @@ from flexlora.execution.worker import Job, Worker
 SIGKILLED = 128 + signal.SIGKILL
 
 
-class Mode(StrEnum):
+class Mode(Choice):
     """How a program is started. The verdict is the same; the milliseconds are not."""
 
     WARM = "warm"
@@ -33,10 +32,6 @@ class Mode(StrEnum):
     """As warm, but each Python program in an interpreter of its own."""
     COLD = "cold"
     """A sandbox of its own for each program, and the plain commands."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Mode:
-        raise UsageError(f"Unknown mode {value!r}. Known: {', '.join(cls)}.")
 
 
 class Runner:

@@ -26,24 +26,20 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
 from flexlora.errors import UsageError
+from flexlora.execution.choice import Choice
 from flexlora.execution.languages.language import TOOL_PATH
 
 
-class Sandbox(StrEnum):
+class Sandbox(Choice):
     """What stands between programs and this machine."""
 
     BUBBLEWRAP = "bubblewrap"
     NONE = "none"
     """Nothing: see `bare`. Never chosen by itself."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Sandbox:
-        raise UsageError(f"Unknown sandbox {value!r}. Known: {', '.join(cls)}.")
 
 
 PROCESSES = 128

@@ -66,7 +66,7 @@ class Bait:
                 pass
         if self._process.poll() is not None:
             found.append("it killed a process")
-        if left := _commands(self.marker):
+        if left := commands_with(self.marker):
             found.append(f"it left {len(left)} processes behind: {left[0]!r}")
         if count := len(processes_of_programs()):
             found.append(f"{count} processes of it go on")
@@ -111,7 +111,8 @@ def _namespaces(process: str) -> int:
     return len(status.partition("NSpid:")[2].partition("\n")[0].split())
 
 
-def _commands(word: str) -> list[str]:
+def commands_with(word: str) -> list[str]:
+    """Command lines on this machine that hold a word, but for ours; a sandbox's processes are seen from here."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -71,8 +71,8 @@ def run(path: str, word: bytes, pipe: int, environment: Mapping[str, str] | None
 def frames_below() -> int:
     """What stands below the program's first frame: all up to here, `execute` in place of us, and `exec`."""
     frame, count = sys._getframe(), 1
-    while frame := frame.f_back:  # type: ignore[assignment]  # None ends it
-        count += 1
+    while frame.f_back is not None:
+        frame, count = frame.f_back, count + 1
     return count + 1
 
 

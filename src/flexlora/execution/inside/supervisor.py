@@ -320,12 +320,15 @@ def serve(supervisor: socket.socket) -> PythonProgram:
             os.close(network.statistics)
             for fd in fds:
                 os.set_inheritable(fd, False)  # a program that could write our reports could forge its verdict
-            return python_main, *be_init(request, system_calls, *fds)  # type: ignore[return-value]  # it was loaded
+            word, pipe, environment = be_init(request, system_calls, *fds)
+            assert python_main is not None
+            return python_main, word, pipe, environment
         call("setns", own_pids, NEWPID)
         for fd in fds:
             os.close(fd)
+        ended = wait_for(init, supervisor)
         collect_sockets()
-        supervisor.send(json.dumps(wait_for(init, supervisor)).encode())
+        supervisor.send(json.dumps(ended).encode())
 
 
 class Network:
