@@ -110,8 +110,11 @@ def test_harm_is_seen() -> None:
         assert bait.harm("") == []
         assert bait.harm(Path(bait.secret).read_text()) == ["it read the secret"]
         Path(bait.folder, "harm").touch()
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", bait.marker])
+        waits = "import time; print(flush=True); time.sleep(1000)"
+        child = subprocess.Popen([sys.executable, "-c", waits, bait.marker], stdout=subprocess.PIPE)
         try:
+            assert child.stdout is not None
+            child.stdout.readline()  # a process has no command line while it is being started
             found = bait.harm("")
         finally:
             child.kill()
