@@ -1,6 +1,8 @@
 """The Fourier penalty: pure functions on tensors, and `FourierPenalty`, which applies them to a model's adapter."""
 
-from flexlora.fourier.penalty import FourierPenalty, Measure
+from flexlora.fourier.groups import Measure
+from flexlora.fourier.penalty import FourierPenalty
+from flexlora.fourier.schedule import Schedule
 from flexlora.fourier.transform import frequencies, multiplicity
 from flexlora.fourier.views import DeltaPenalty, delta_penalty, vectors_penalty
 from flexlora.fourier.weighting import Weighting
@@ -9,6 +11,7 @@ __all__ = [
     "DeltaPenalty",
     "FourierPenalty",
     "Measure",
+    "Schedule",
     "Weighting",
     "delta_penalty",
     "frequencies",

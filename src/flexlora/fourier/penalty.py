@@ -5,23 +5,32 @@
     penalty.add_gradient()      # once per optimizer step, after the last backward, before clipping
     optimizer.step()
 
-Factors of equal shape are transformed together, in float32 whatever their dtype (RFFT refuses half precision on
-CPU). Lambda is not comparable across views: `delta` is quartic in the factors, carries the scaling squared, and at
-tau = 0.5 penalises 75 % of the directions where the others penalise 50 %.
+or, decoupled from the loss as AdamW's weight decay is,
 
-Limits: coupling to the loss; DeepSpeed steps inside `backward`, so there is no moment to add a gradient, and the
-trainer refuses it.
+    penalty = FourierPenalty(model, lam=0.02, coupling="decoupled")
+    loss.backward()
+    optimizer.step()
+    penalty.decay(learning_rate / peak_learning_rate)
+
+Lambda is not comparable across views: `delta` is quartic in the factors, carries the scaling squared, and at
+tau = 0.5 penalises 75 % of the directions where the others penalise 50 %. Nor across couplings.
+
+Works on plain parameters, under DDP, `torch.compile`, and on DTensors (FSDP2, tensor parallelism), where every rank
+must call it. FSDP1 and DeepSpeed are refused.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
-from flexlora.fourier.views import DeltaPenalty, delta_penalty, vectors_penalty
+from flexlora.fourier.controls import Control
+from flexlora.fourier.groups import Factor, Group, Measure, PairGroup, VectorGroup
+from flexlora.fourier.parameters import whole
+from flexlora.fourier.schedule import Schedule, ScheduleName
 from flexlora.fourier.weighting import Shape, Weighting
 
 if TYPE_CHECKING:
@@ -29,33 +38,21 @@ if TYPE_CHECKING:
 
 View = Literal["factors", "rows", "delta"]
 Flatten = Literal["row", "column"]
-
-
-class Measure(NamedTuple):
-    """What the penalty sees, as tensors on the parameters' device, so that nothing waits for the GPU."""
-
-    value: torch.Tensor
-    """R, a scalar: the penalty without lambda (paper.txt equation 4)."""
-    energy: torch.Tensor
-    """All of the view's energy, a scalar: ||w||^2 over the factors, or ||dW||^2 over the updates for `delta`."""
-    high: torch.Tensor
-    """The part of it above tau, a scalar."""
-
-    @property
-    def high_frequency_share(self) -> torch.Tensor:
-        """The share of the energy above tau; 0 where all is zero."""
-        return self.high / self.energy.clamp(min=torch.finfo(self.energy.dtype).tiny)
+Coupling = Literal["loss", "decoupled"]
+Reference = Literal["zero", "init"]
+Scope = Literal["both", "A", "B"]
 
 
 class FourierPenalty:
     """Penalises the high frequencies of a model's LoRA adapter (paper.txt 3.3, equations 3 to 7; 8.3 for `delta`).
 
     Args:
-        model: a model with LoRA layers; the factors of its active adapters are collected once, here, so build this
-            after everything that replaces parameters (wrapping, casting).
-        lam: strength lambda, at least 0; with 0 no gradient is touched and the penalty only measures.
+        model: a model with LoRA layers; the factors of its active adapters that are trained. Build the penalty after
+            everything that replaces parameters (wrapping, casting, sharding), or call `bind` then.
+        lam: strength lambda, at least 0; with 0 nothing is touched and the penalty only measures.
         view: what is transformed. `factors`: each factor, flattened. `rows`: each row of A and each column of B.
-            `delta`: the merged update s B A, in two dimensions.
+            `delta`: the merged update s B A, in two dimensions (of each adapter by itself; of DoRA, without the
+            magnitudes).
         weighting: `step`, `ramp`, `sigmoid` or `uniform`, see `flexlora.fourier.weighting`.
         tau: threshold as a share of the Nyquist frequency, in [0, 1].
         order: exponent of `ramp`.
@@ -64,10 +61,22 @@ class FourierPenalty:
         gain: weight where it is 1.
         flatten: for `factors`, whether vec(B) runs fastest over the rank index (`row`, which is what flattening
             says in the paper: neighbours in rank, which have no natural order) or over the outputs (`column`).
-        coupling: `loss`, the gradient joins the task's.
+        reference: what the factors are penalised for departing from: `zero` (the paper), or `init`, their values
+            now. Those go into `state_dict`.
+        coupling: `loss` (the paper, equation 7): `add_gradient`. `decoupled`: `decay`, after the optimizer's step.
+        schedule: of lambda, see `flexlora.fourier.schedule`.
+        warmup_steps: for the schedules `linear` and `cosine`.
+        total_steps: for `cosine`; may be set later (`penalty.schedule.total_steps`).
+        target: for the schedule `target`, the share of energy above tau to hold.
+        rate: for the schedule `target`, how fast lambda follows.
+        scope: which factors get the gradient: `A`, `B` or `both`.
+        modules: only LoRA layers of these names (matched as the end of the full name, e.g. `down_proj`); None is
+            all.
+        control: `none`, or a penalty to compare with, see `flexlora.fourier.controls`.
 
     Raises:
-        ValueError: an option is out of range or means nothing here, or the model has no trainable LoRA factors.
+        ValueError: an option is out of range or means nothing here, the model has no trainable LoRA factors, or a
+            kind of LoRA, FSDP or DeepSpeed that the penalty is not defined for.
     """
 
     def __init__(
@@ -83,32 +92,70 @@ class FourierPenalty:
         floor: float = 0.0,
         gain: float = 1.0,
         flatten: Flatten = "row",
-        coupling: Literal["loss"] = "loss",
+        reference: Reference = "zero",
+        coupling: Coupling = "loss",
+        schedule: ScheduleName = "constant",
+        warmup_steps: int = 0,
+        total_steps: int | None = None,
+        target: float | None = None,
+        rate: float = 0.1,
+        scope: Scope = "both",
+        modules: Sequence[str] | None = None,
+        control: Control = "none",
     ) -> None:
         for name, value, known in (
-            ("view", view, get_args(View)),
-            ("flatten", flatten, get_args(Flatten)),
-            ("coupling", coupling, ("loss",)),
+            ("view", view, View),
+            ("flatten", flatten, Flatten),
+            ("reference", reference, Reference),
+            ("coupling", coupling, Coupling),
+            ("schedule", schedule, ScheduleName),
+            ("scope", scope, Scope),
+            ("control", control, Control),
         ):
-            if value not in known:
-                raise ValueError(f"{name} {value!r} is not known; there is {', '.join(known)}")
-        if not lam >= 0:
-            raise ValueError(f"lam must be at least 0; got {lam}")
+            if value not in get_args(known):
+                raise ValueError(f"{name} {value!r} is not known; there is {', '.join(get_args(known))}")
         if flatten != "row" and view != "factors":
             raise ValueError(f"flatten {flatten!r} is for view 'factors'; view {view!r} flattens nothing")
-        weights = Weighting(shape=weighting, tau=tau, order=order, width=width, floor=floor, gain=gain)
-        from flexlora.adapters.pairs import lora_pairs  # the tensors' mathematics does not need peft; this does
-
-        self.lam = lam
-        pairs = [pair for pair in lora_pairs(model) if pair.A.requires_grad or pair.B.requires_grad]
-        if not pairs:
+        if control != "none" and weighting == "uniform":
+            raise ValueError(f"control {control!r} means nothing with weighting 'uniform', which knows no frequency")
+        if control != "none" and schedule == "target":
             raise ValueError(
-                "the model has no trainable LoRA factors; add an adapter first (flexlora.adapters.add_lora)"
+                f"schedule 'target' holds the share above tau, which control {control!r} does not act on; give the "
+                "control the lam that the penalty itself arrived at"
             )
-        self._groups: list[_Group] = (
-            list(_pair_groups(pairs, weights))
-            if view == "delta"
-            else list(_vector_groups(pairs, weights, view, flatten))
+        self._weights = Weighting(shape=weighting, tau=tau, order=order, width=width, floor=floor, gain=gain)
+        self.schedule = Schedule(
+            schedule, lam=lam, warmup_steps=warmup_steps, total_steps=total_steps, target=target, rate=rate
+        )
+        self.view, self.coupling, self.tau, self.flatten = view, coupling, tau, flatten
+        self._scope, self._modules, self._control = scope, modules, control
+        self._references: dict[str, torch.Tensor] = {}
+        if reference == "init":
+            for pair in self._pairs(model):
+                for name, factor in ((_name(pair, "A"), pair.A), (_name(pair, "B"), pair.B)):
+                    self._references[name] = whole(factor).float().clone()
+        self.bind(model)
+
+    @property
+    def lam(self) -> float:
+        """Lambda at the next step."""
+        return self.schedule.strength
+
+    def bind(self, model: torch.nn.Module) -> None:
+        """Collect the factors anew, after something has replaced the model's parameters.
+
+        Raises:
+            ValueError: as for the class; or a factor is not among those that the references were taken of.
+        """
+        pairs = self._pairs(model)
+        if self._references and (
+            unknown := {_name(pair, side) for pair in pairs for side in ("A", "B")} - self._references.keys()
+        ):
+            raise ValueError(
+                f"reference 'init': there is no initial value of {min(unknown)}; build the penalty anew for this model"
+            )
+        self._groups: list[Group] = list(
+            self._pair_groups(pairs) if self.view == "delta" else self._vector_groups(pairs)
         )
 
     @torch.no_grad()
@@ -117,125 +164,131 @@ class FourierPenalty:
 
         Args:
             scale: the loss scale in force under fp16 (`GradScaler.get_scale()`), since the task's gradients carry
-                it too.
+                it too; 1 once they are unscaled.
 
         Returns:
             R before the step, a scalar.
+
+        Raises:
+            RuntimeError: the coupling is `decoupled`.
         """
-        return _total(group.add_gradient(self.lam * scale) for group in self._groups)
+        if self.coupling != "loss":
+            raise RuntimeError("coupling 'decoupled' adds no gradient; call decay() after the optimizer's step")
+        return self._act(scale, to_values=False)
+
+    @torch.no_grad()
+    def decay(self, ratio: float = 1.0) -> torch.Tensor:
+        """Decoupled: w <- w - lambda * ratio * dR/dw; call after each optimizer step.
+
+        Do not call it after a step that the gradient scaler skipped.
+
+        Args:
+            ratio: the learning rate of the step over its peak, lr_t / lr_max, so that the penalty follows the
+                learning rate's schedule.
+
+        Returns:
+            R after the optimizer's step and before this, a scalar.
+
+        Raises:
+            RuntimeError: the coupling is `loss`.
+        """
+        if self.coupling != "decoupled":
+            raise RuntimeError("coupling 'loss' acts through add_gradient(), before clipping and the optimizer's step")
+        return self._act(-ratio, to_values=True)
+
+    def _act(self, scale: float, to_values: bool) -> torch.Tensor:
+        lam = self.lam
+        share = self.measure().high_frequency_share.item() if self.schedule.name == "target" else None
+        value = _total(group.add(lam * scale, to_values) for group in self._groups)
+        self.schedule.advance(share)
+        return value
 
     @torch.no_grad()
     def measure(self) -> Measure:
-        """The penalty, the energy and its part above tau, of the factors as they are; changes nothing."""
+        """The penalty, the energy and its part above tau, of the factors as they are; changes nothing.
+
+        With reference `init` all are of the departure from it.
+        """
         values, energies, highs = zip(*(group.measure() for group in self._groups), strict=True)
         return Measure(_total(values), _total(energies), _total(highs))
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs: the schedule's state and the references."""
+        return {"schedule": self.schedule.state_dict(), "references": dict(self._references)}
 
-class _Group(Protocol):
-    """Factors that are transformed together."""
+    def load_state_dict(self, state: dict[str, Any], model: torch.nn.Module) -> None:
+        """Continue from `state_dict` with a model whose factors have been restored.
 
-    def add_gradient(self, factor: float) -> torch.Tensor:
-        """Add factor dR/dw to their gradients (0 touches none); returns R."""
+        Raises:
+            ValueError: the state is of a penalty with the other `reference`, or of another model.
+        """
+        if bool(state["references"]) != bool(self._references):
+            raise ValueError("the state's reference is not this penalty's: one is 'init', the other 'zero'")
+        self.schedule.load_state_dict(state["schedule"])
+        self._references = dict(state["references"])
+        self.bind(model)
 
-    def measure(self) -> Measure:
-        """R, the energy, and the energy above tau."""
+    def _pairs(self, model: torch.nn.Module) -> list[LoraPair]:
+        from flexlora.adapters.pairs import choose, lora_pairs  # the mathematics does not need peft; this does
 
+        pairs = [pair for pair in lora_pairs(model) if self._penalised(pair.A, "A") or self._penalised(pair.B, "B")]
+        if not pairs:
+            which = "" if self._scope == "both" else f" (scope: {self._scope})"
+            raise ValueError(
+                f"the model has no trainable LoRA factors{which}; add an adapter first (flexlora.adapters.add_lora)"
+            )
+        if self.view == "delta" and (stacked := [pair.module for pair in pairs if pair.experts > 1]):
+            raise ValueError(
+                f"{stacked[0]}: its factors hold several experts' updates side by side, for which view 'delta' is not "
+                "defined; use 'factors' or 'rows'"
+            )
+        return pairs if self._modules is None else choose(pairs, self._modules)
 
-class _Vectors:
-    """Factors as vectors of equal length and number: `factors` and `rows`."""
+    def _penalised(self, factor: torch.nn.Parameter, side: Literal["A", "B"]) -> bool:
+        return factor.requires_grad and self._scope in ("both", side)
 
-    def __init__(self, parameters: list[torch.nn.Parameter], transposed: bool, length: int, weights: Weighting) -> None:
-        self._parameters, self._transposed, self._length = parameters, transposed, length
-        device = parameters[0].device
-        self._g_K = weights.g(length).to(device, torch.float32)
-        self._high_K = _above(weights).h(length).to(device, torch.float32)
+    def _factor(self, pair: LoraPair, side: Literal["A", "B"]) -> Factor:
+        parameter = pair.A if side == "A" else pair.B
+        name = _name(pair, side)
+        reference = self._references.get(name)
+        if reference is not None:
+            reference = reference.to(parameter.device)
+        return Factor(name, parameter, reference, self._penalised(parameter, side))
 
-    def add_gradient(self, factor: float) -> torch.Tensor:
-        value, gradient_GVN = vectors_penalty(self._stacked(), self._g_K)
-        if factor:
-            for parameter, gradient_VN in zip(self._parameters, gradient_GVN, strict=True):
-                shape = parameter.shape
-                back = gradient_VN.reshape(shape[::-1]).mT if self._transposed else gradient_VN.reshape(shape)
-                _accumulate(parameter, back, factor)
-        return value
+    def _vector_groups(self, pairs: Iterable[LoraPair]) -> Iterator[VectorGroup]:
+        grouped: dict[tuple[Any, ...], list[Factor]] = defaultdict(list)
+        for pair in pairs:
+            for side in ("A", "B"):
+                factor = self._factor(pair, side)
+                if not factor.penalised:
+                    continue
+                parameter = factor.parameter
+                if self.view == "rows":  # along n for A, along m for B
+                    length, transposed = parameter.shape[0 if side == "B" else 1], side == "B"
+                else:
+                    length, transposed = parameter.numel(), self.flatten == "column"
+                grouped[length, transposed, parameter.shape, parameter.dtype, parameter.device].append(factor)
+        for (length, transposed, *_), factors in grouped.items():
+            yield VectorGroup(
+                factors, transposed=transposed, length=length, weights=self._weights, control=self._control
+            )
 
-    def measure(self) -> Measure:
-        w_GVN = self._stacked()
-        value, high = (vectors_penalty(w_GVN, weights_K)[0] for weights_K in (self._g_K, self._high_K))
-        return Measure(value, w_GVN.square().sum(), high)
-
-    def _stacked(self) -> torch.Tensor:
-        factors = (p.detach().mT if self._transposed else p.detach() for p in self._parameters)
-        return torch.stack([factor.reshape(-1, self._length).float() for factor in factors])
-
-
-class _Pairs:
-    """Pairs of equal shapes: `delta`."""
-
-    def __init__(self, pairs: list[LoraPair], weights: Weighting) -> None:
-        self._pairs, self._weights = pairs, weights
-        device = pairs[0].A.device
-        self._s_G = torch.tensor([pair.scaling for pair in pairs], device=device)
-        n, m = pairs[0].A.shape[1], pairs[0].B.shape[0]
-        self._h_n, self._h_m = (weights.h(length).to(device, torch.float32) for length in (n, m))
-        self._high_n, self._high_m = (_above(weights).h(length).to(device, torch.float32) for length in (n, m))
-
-    def add_gradient(self, factor: float) -> torch.Tensor:
-        found = self._penalty(*self._stacked())
-        if factor:
-            for pair, grad_A, grad_B in zip(self._pairs, found.grad_A, found.grad_B, strict=True):
-                for parameter, gradient in ((pair.A, grad_A), (pair.B, grad_B)):
-                    if parameter.requires_grad:
-                        _accumulate(parameter, gradient, factor)
-        return found.value
-
-    def measure(self) -> Measure:
-        stacked = self._stacked()
-        found = self._penalty(*stacked)
-        return Measure(found.value, found.energy, delta_penalty(*stacked, self._high_n, self._high_m).value)
-
-    def _penalty(self, A_GRN: torch.Tensor, B_GMR: torch.Tensor, s_G: torch.Tensor) -> DeltaPenalty:
-        return delta_penalty(A_GRN, B_GMR, s_G, self._h_n, self._h_m, self._weights.floor, self._weights.gain)
-
-    def _stacked(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        A_GRN = torch.stack([pair.A.detach().float() for pair in self._pairs])
-        return A_GRN, torch.stack([pair.B.detach().float() for pair in self._pairs]), self._s_G
-
-
-def _vector_groups(pairs: Iterable[LoraPair], weights: Weighting, view: View, flatten: Flatten) -> Iterator[_Vectors]:
-    grouped: dict[tuple[int, int, bool, torch.device], list[torch.nn.Parameter]] = defaultdict(list)
-    for pair in pairs:
-        for factor, is_b in ((pair.A, False), (pair.B, True)):
-            if not factor.requires_grad:
-                continue
-            if view == "rows":  # along n for A, along m for B
-                length, transposed = factor.shape[0 if is_b else 1], is_b
-            else:
-                length, transposed = factor.numel(), flatten == "column"
-            grouped[factor.numel(), length, transposed, factor.device].append(factor)
-    for (_, length, transposed, _), factors in grouped.items():
-        yield _Vectors(factors, transposed, length, weights)
+    def _pair_groups(self, pairs: Iterable[LoraPair]) -> Iterator[PairGroup]:
+        grouped: dict[tuple[Any, ...], list[LoraPair]] = defaultdict(list)
+        for pair in pairs:
+            grouped[pair.A.shape, pair.B.shape, pair.A.dtype, pair.B.dtype, pair.A.device].append(pair)
+        for alike in grouped.values():
+            yield PairGroup(
+                [(self._factor(pair, "A"), self._factor(pair, "B")) for pair in alike],
+                [pair.scaling for pair in alike],
+                weights=self._weights,
+                control=self._control,
+            )
 
 
-def _pair_groups(pairs: Iterable[LoraPair], weights: Weighting) -> Iterator[_Pairs]:
-    grouped: dict[tuple[torch.Size, torch.Size, torch.device], list[LoraPair]] = defaultdict(list)
-    for pair in pairs:
-        grouped[pair.A.shape, pair.B.shape, pair.A.device].append(pair)
-    for alike in grouped.values():
-        yield _Pairs(alike, weights)
-
-
-def _above(weights: Weighting) -> Weighting:
-    """What "high" means when measuring, whatever is penalised: above tau."""
-    return Weighting(shape="step", tau=weights.tau)
-
-
-def _accumulate(parameter: torch.nn.Parameter, gradient: torch.Tensor, factor: float) -> None:
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
-    # Scaled before it is rounded to the parameter's dtype.
-    added = gradient if gradient.dtype == parameter.dtype else gradient.mul(factor).to(parameter.dtype)
-    parameter.grad.add_(added, alpha=factor if added is gradient else 1.0)
+def _name(pair: LoraPair, side: str) -> str:
+    """A factor's name, the same whatever wraps the model."""
+    return f"{pair.module}.lora_{side}.{pair.adapter}"
 
 
 def _total(values: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -20,30 +20,53 @@ from typing import NamedTuple
 import torch
 
 
-def filtered(x_N: torch.Tensor, h_K: torch.Tensor) -> torch.Tensor:
+class Buffers(NamedTuple):
+    """Room for a filter's spectrum and result, which a caller may keep: memory that is new costs page faults."""
+
+    spectrum: torch.Tensor
+    """(..., K) complex."""
+    result: torch.Tensor
+    """(..., N)."""
+
+    @classmethod
+    def like(cls, x_N: torch.Tensor) -> Buffers:
+        """Buffers for filtering tensors of the shape, dtype and device of `x_N`."""
+        n = x_N.shape[-1]
+        spectrum = torch.empty(*x_N.shape[:-1], n // 2 + 1, dtype=x_N.dtype.to_complex(), device=x_N.device)
+        return cls(spectrum, torch.empty_like(x_N))
+
+
+def filtered(x_N: torch.Tensor, h_K: torch.Tensor, buffers: Buffers | None = None) -> torch.Tensor:
     """C_h x along the last axis: one RFFT and its inverse.
 
     Args:
         x_N: (..., N), float32 or float64.
         h_K: (K,), K = N // 2 + 1, in the dtype of `x_N`.
+        buffers: where the work is done and the result lies; for tensors of the shape of `x_N`.
     """
-    spectrum_K = torch.fft.rfft(x_N, norm="ortho").mul_(h_K)
-    result: torch.Tensor = torch.fft.irfft(spectrum_K, n=x_N.shape[-1], norm="ortho")
+    spectrum, result = buffers or Buffers.like(x_N)
+    torch.fft.rfft(x_N, norm="ortho", out=spectrum)
+    # As real numbers: a product of complex by real would first make complex numbers of h.
+    torch.view_as_real(spectrum).mul_(h_K.unsqueeze(-1))
+    torch.fft.irfft(spectrum, n=x_N.shape[-1], norm="ortho", out=result)
     return result
 
 
-def vectors_penalty(w_GN: torch.Tensor, g_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def vectors_penalty(
+    w_GN: torch.Tensor, g_K: torch.Tensor, buffers: Buffers | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """R = sum <w, C_g w> and dR/dw = 2 C_g w; R is the dot product of the vectors with half their gradient.
 
     Args:
         w_GN: (..., N), vectors of equal length, float32 or float64.
         g_K: (K,), weight of each bin, in the dtype of `w_GN`.
+        buffers: see `filtered`.
 
     Returns:
         R summed over the vectors, a scalar, and dR/dw, of the shape of `w_GN`.
     """
-    filtered_GN = filtered(w_GN, g_K)
-    return torch.dot(w_GN.reshape(-1), filtered_GN.reshape(-1)), filtered_GN.mul_(2)
+    gradient_GN = filtered(w_GN, 2 * g_K, buffers)
+    return torch.dot(w_GN.reshape(-1), gradient_GN.reshape(-1)) / 2, gradient_GN
 
 
 class DeltaPenalty(NamedTuple):
@@ -67,6 +90,7 @@ def delta_penalty(
     h_m: torch.Tensor,
     floor: float = 0.0,
     gain: float = 1.0,
+    inside: bool = False,
 ) -> DeltaPenalty:
     """The penalty on the 2-D spectrum of dW = s B A, at O(r (m + n) log) instead of O(m n log).
 
@@ -79,23 +103,34 @@ def delta_penalty(
         s_G: (G,), scalings.
         h_n: (n // 2 + 1,), the shape h along the inputs, in the dtype of the factors.
         h_m: (m // 2 + 1,), the same along the outputs.
-        floor: weight where h's product form is 0.
+        floor: weight where the product form is 0.
         gain: weight where it is 1.
+        inside: the weight is l(f_u) l(f_v) in place of 1 - l(f_u) l(f_v), and the value s^2 tr(L_B L_A).
     """
     B_GRM = B_GMR.mT.contiguous()
     high_A, high_B = filtered(A_GRN, h_n), filtered(B_GRM, h_m)
     low_B = B_GRM - high_B
     G_A, H_A = A_GRN @ A_GRN.mT, high_A @ A_GRN.mT
-    G_B, H_B, L_B = B_GRM @ B_GMR, high_B @ B_GMR, low_B @ B_GMR
+    G_B, L_B = B_GRM @ B_GMR, low_B @ B_GMR
     s2_G = s_G.square()
-    s2_G11 = s2_G[:, None, None]
-    energy_G = s2_G * (G_B * G_A).sum(dim=(1, 2))
-    value_G = s2_G * ((H_B * G_A).sum(dim=(1, 2)) + (L_B * H_A).sum(dim=(1, 2)))
-    # Each product below has one r x r side; tr(X Y) of symmetric X, Y is the sum of their products by element.
+    twice_G11 = 2 * s2_G[:, None, None]
     span = gain - floor
-    left_A = span * H_B + floor * G_B
-    grad_A = 2 * s2_G11 * (left_A @ A_GRN + span * (L_B @ high_A))
-    grad_B = 2 * s2_G11 * ((span * G_A) @ high_B + (span * H_A) @ low_B + (floor * G_A) @ B_GRM).mT
-    return DeltaPenalty(
-        value=(span * value_G + floor * energy_G).sum(), energy=energy_G.sum(), grad_A=grad_A, grad_B=grad_B
-    )
+    # dR/dA = 2 s^2 [left_A A + left_high C_h A] and dR/dB the same, with r x r matrices on the left. tr(X Y) of
+    # symmetric X, Y is the sum of their products by element.
+    if inside:
+        L_A = (A_GRN - high_A) @ A_GRN.mT
+        value_G = (L_B * L_A).sum(dim=(1, 2))
+        left_A, left_high_A = L_B, -L_B
+        left_low_B, left_high_B = L_A, torch.zeros_like(L_A)
+    else:
+        H_B = high_B @ B_GMR
+        value_G = (H_B * G_A).sum(dim=(1, 2)) + (L_B * H_A).sum(dim=(1, 2))
+        left_A, left_high_A = H_B, L_B
+        left_low_B, left_high_B = H_A, G_A
+    energy_G = s2_G * (G_B * G_A).sum(dim=(1, 2))
+    grad_A = (twice_G11 * (span * left_A + floor * G_B)) @ A_GRN
+    grad_A.baddbmm_(twice_G11 * span * left_high_A, high_A)
+    grad_B = (twice_G11 * (span * left_low_B + floor * G_A)) @ low_B
+    grad_B.baddbmm_(twice_G11 * (span * left_high_B + floor * G_A), high_B)
+    value = (span * s2_G * value_G + floor * energy_G).sum()
+    return DeltaPenalty(value=value, energy=energy_G.sum(), grad_A=grad_A, grad_B=grad_B.mT)

@@ -57,15 +57,18 @@ class Weighting:
 
     def h(self, n: int) -> torch.Tensor:
         """The shape h over the RFFT bins of a vector of length n: (K,) float64, in [0, 1]."""
-        f_K = frequencies(n)
+        return self.rise(frequencies(n), self.tau)
+
+    def rise(self, f: torch.Tensor, tau: float) -> torch.Tensor:
+        """The shape h at the frequencies `f` (float64), with another threshold, which may lie outside [0, 1]."""
         if self.shape == "step":
-            return (f_K > self.tau).to(torch.float64)
+            return (f > tau).to(torch.float64)
         if self.shape == "ramp":
-            above_K = (f_K - self.tau).clamp(min=0)
-            return above_K if self.tau == 1 else (above_K / (1 - self.tau)) ** self.order
+            above = (f - tau).clamp(min=0)
+            return torch.zeros_like(f) if tau >= 1 else (above / (1 - tau)) ** self.order
         if self.shape == "sigmoid":
-            return torch.sigmoid((f_K - self.tau) / self.width)
-        return torch.ones_like(f_K)
+            return torch.sigmoid((f - tau) / self.width)
+        return torch.ones_like(f)
 
     def g(self, n: int) -> torch.Tensor:
         """The weight of each RFFT bin of a vector of length n: (K,) float64."""
