@@ -23,8 +23,10 @@ from flexlora.data.tasks import load_problems, refuse_trained
 from flexlora.errors import UsageError
 from flexlora.execution import How
 from flexlora.folder import RunFolder
+from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
 from flexlora.recipe import Recipe
+from flexlora.training.mixin import refuse_engines
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
 P = ParamSpec("P")
@@ -138,6 +140,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     recipe = run.recipe
     problems = _Problems()
     problems.attempt(_one_process)
+    problems.attempt(refuse_engines)
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
     if executes:
@@ -244,6 +247,13 @@ def _prompts_fit(task: Sequence[Problem], model: Any, tokenizer: Any, name: str)
         )
 
 
+def _penalty_fits(adapted: Any, of_arm: Recipe) -> None:
+    try:
+        FourierPenalty(adapted, **of_arm.penalty.model_dump())
+    except ValueError as error:
+        raise UsageError(f"penalty: {error}.") from error
+
+
 def _plan_arm(
     recipe: Recipe, arm: str, base: tuple[Any, int] | None, tasks: Sequence[Sequence[Problem]]
 ) -> tuple[ArmPlan, Tokens] | None:
@@ -274,10 +284,12 @@ def _plan_arm(
     batches = math.ceil(len(tokens) / train.batch_size)
     per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
     steps = train.max_steps or math.ceil(per_epoch * train.epochs)
+    adapted = add_lora(model, of_arm.lora)
+    _penalty_fits(adapted, of_arm)
     plan = ArmPlan(
         arm=arm,
         targets=targets.matches,
-        trainable_parameters=trainable_parameters(add_lora(model, of_arm.lora)),
+        trainable_parameters=trainable_parameters(adapted),
         examples=len(tokens),
         cut=sum(item.cut for item in tokens),
         left_out=left_out,

@@ -144,21 +144,57 @@ class Penalty(Section):
     width: float = Field(0.05, gt=0, description="For `sigmoid`: width of the rise, as a share of Nyquist.")
     floor: float = Field(0.0, ge=0, description="Weight where the weighting is 0.")
     gain: float = Field(1.0, ge=0, description="Weight where the weighting is 1; at least floor.")
-    coupling: Literal["loss"] = Field(
-        "loss", description="The gradient joins the task gradient once per optimizer step, before clipping."
+    reference: Literal["zero", "init"] = Field(
+        "zero", description="What the factors are penalised for departing from: zero, or their initial values."
+    )
+    coupling: Literal["loss", "decoupled"] = Field(
+        "loss",
+        description="`loss`: the gradient joins the task's once per optimizer step, before clipping. `decoupled`: the "
+        "factors shrink after the optimizer's step, by lam * learning rate / peak (needs another lambda).",
+    )
+    schedule: Literal["constant", "linear", "cosine", "target"] = Field(
+        "constant",
+        description="Of lam: `constant`; `linear` rises from 0 over warmup_steps; `cosine` then falls to 0 at the end; "
+        "`target` moves lam so that the high-frequency share stays at target.",
+    )
+    warmup_steps: int = Field(0, ge=0, description="For `linear` and `cosine`: steps of the rise.")
+    target: float | None = Field(None, gt=0, lt=1, description="For `target`: the share of energy above tau to hold.")
+    rate: float = Field(0.1, gt=0, description="For `target`: lam is multiplied by (share / target) ** rate a step.")
+    scope: Literal["both", "A", "B"] = Field("both", description="Which factors get the penalty's gradient.")
+    modules: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Penalise only these adapted modules, e.g. [down_proj]; null is all."
+    )
+    control: Literal["none", "permuted", "low_band", "uniform"] = Field(
+        "none",
+        description="A penalty to compare with, of equal cost: `permuted` (random order before the transform), "
+        "`low_band` (mirrored: penalises low frequencies), `uniform` (plain L2 of equal strength).",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.gain < self.floor:
             raise ValueError(f"gain ({self.gain}) must be at least floor ({self.floor})")
-        for option, key, user in (
-            ("flatten", "view", "factors"),
-            ("order", "weighting", "ramp"),
-            ("width", "weighting", "sigmoid"),
+        for option, key, users in (
+            ("flatten", "view", ("factors",)),
+            ("order", "weighting", ("ramp",)),
+            ("width", "weighting", ("sigmoid",)),
+            ("warmup_steps", "schedule", ("linear", "cosine")),
+            ("target", "schedule", ("target",)),
+            ("rate", "schedule", ("target",)),
         ):
-            if getattr(self, option) != type(self).model_fields[option].default and getattr(self, key) != user:
-                raise ValueError(f"{option} means nothing with {key}: {getattr(self, key)}; it goes with {user}")
+            if getattr(self, option) != type(self).model_fields[option].default and getattr(self, key) not in users:
+                raise ValueError(f"{option} means nothing with {key}: {getattr(self, key)}; it goes with {users[0]}")
+        if self.schedule == "linear" and not self.warmup_steps:
+            raise ValueError("schedule: linear rises over warmup_steps, which must be at least 1")
+        if self.schedule == "target" and (self.target is None or not self.lam):
+            raise ValueError("schedule: target needs a target and a first lam above 0")
+        if self.control != "none" and self.weighting == "uniform":
+            raise ValueError(f"control: {self.control} means nothing with weighting: uniform, which knows no frequency")
+        if self.control != "none" and self.schedule == "target":
+            raise ValueError(
+                f"schedule: target holds the share above tau, which control: {self.control} does not act on; give the "
+                "control the lam that the penalty itself arrived at"
+            )
         return self
 
 

@@ -66,7 +66,7 @@ def trained(
             args=arguments(folder, **changes),
             train_dataset=as_dataset([tokenise(example, tokenizer, 64) for example in EXAMPLES]),
             processing_class=tokenizer,
-            penalty=penalty,
+            penalty=penalty.model_dump(),
         )
     trainer.train()
     return trainer.model, trainer.state.log_history
@@ -121,7 +121,7 @@ def test_the_penalty_joins_once_per_step_and_before_clipping(small_model: Path, 
             ),
             train_dataset=data,
             processing_class=tokenizer,
-            penalty=Penalty(lam=lam),
+            penalty={"lam": lam},
         ).train()
         assert len(seen) == 2
         return seen[-1]

@@ -47,7 +47,7 @@ def filtered(x_N: torch.Tensor, h_K: torch.Tensor, buffers: Buffers | None = Non
     spectrum, result = buffers or Buffers.like(x_N)
     torch.fft.rfft(x_N, norm="ortho", out=spectrum)
     # As real numbers: a product of complex by real would first make complex numbers of h.
-    torch.view_as_real(spectrum).mul_(h_K.unsqueeze(-1))
+    torch.view_as_real(spectrum).flatten(-2).mul_(h_K.repeat_interleave(2))
     torch.fft.irfft(spectrum, n=x_N.shape[-1], norm="ortho", out=result)
     return result
 

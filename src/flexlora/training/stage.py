@@ -41,6 +41,7 @@ LOGGED = (
     "mean_token_accuracy",
     "penalty",
     "high_frequency_share",
+    "lam",
     "eval_loss",
     "eval_mean_token_accuracy",
 )
@@ -75,7 +76,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         eval_dataset=_dataset(recipe, recipe.validation, tokenizer) if recipe.validation else None,
         processing_class=tokenizer,
         callbacks=[log, LogLastStep(), MarkComplete()],
-        penalty=recipe.penalty,
+        penalty=recipe.penalty.model_dump(),
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
