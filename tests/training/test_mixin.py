@@ -1,0 +1,188 @@
+"""`FourierMixin` on the plain trainer: couplings, schedules, resuming, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from trl import SFTConfig
+
+from flexlora.adapters import lora_pairs
+from flexlora.errors import UsageError
+from flexlora.fourier import FourierPenalty
+from flexlora.training import FourierMixin, FourierTrainer, refuse_engines
+
+LAST = "checkpoint-3"
+
+
+class FourierTransformersTrainer(FourierMixin, Trainer):
+    """The mixin on the plain trainer."""
+
+
+def make_model() -> Any:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = get_peft_model(LlamaForCausalLM(config), LoraConfig(r=3, lora_dropout=0.1, target_modules=["down_proj"]))
+    for pair in lora_pairs(model):
+        torch.nn.init.normal_(pair.B, std=0.3)
+    return model
+
+
+def make_trainer(folder: Path, penalty: dict[str, Any], **changes: Any) -> Any:
+    rows = torch.randint(50, (24, 12), generator=torch.Generator().manual_seed(1))
+    values = {
+        "output_dir": str(folder),
+        "max_steps": 6,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "lr_scheduler_type": "linear",
+        "use_cpu": True,
+        "report_to": [],
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+    return FourierTransformersTrainer(
+        model=make_model(),
+        args=TrainingArguments(**(values | changes)),
+        train_dataset=[{"input_ids": row, "labels": row} for row in rows],
+        penalty=penalty,
+    )
+
+
+def factors(model: Any) -> list[torch.Tensor]:
+    return [factor.detach().clone() for pair in lora_pairs(model) for factor in (pair.A, pair.B)]
+
+
+def logged(trainer: Any, key: str) -> list[float]:
+    return [line[key] for line in trainer.state.log_history if key in line]
+
+
+def test_decoupled_follows_the_learning_rate_s_schedule(tmp_path: Path) -> None:
+    options = {"lam": 0.1, "view": "rows", "coupling": "decoupled"}
+    trainer = make_trainer(tmp_path, options, learning_rate=1e-30, max_steps=4)  # only the decay moves anything
+    trainer.train()
+    expected = make_model()
+    penalty = FourierPenalty(expected, **options)
+    for ratio in (1, 0.75, 0.5, 0.25):
+        penalty.decay(ratio)
+    assert (factors(expected)[1] - factors(make_model())[1]).abs().max() > 0.01
+    for found, wanted in zip(factors(trainer.model), factors(expected), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_decoupled_waits_where_the_scaler_skipped_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "optimizer_step_was_skipped", property(lambda self: True))
+    options = {"lam": 0.1, "coupling": "decoupled"}
+    trainer = make_trainer(tmp_path, options, learning_rate=1e-30, max_steps=2)
+    trainer.train()
+    for found, first in zip(factors(trainer.model), factors(make_model()), strict=True):
+        assert torch.equal(found, first)
+
+
+def test_the_gradient_is_scaled_as_the_task_s_under_fp16() -> None:
+    """A plain loop with a real scaler: unscaled, the sum is that of a loop without one."""
+
+    def gradients(scaler: Any) -> list[torch.Tensor]:
+        model = make_model().eval()
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        ids = torch.arange(12)[None]
+        scaler.scale(model(input_ids=ids, labels=ids).loss).backward()
+        FourierPenalty(model, lam=0.5).add_gradient(scale=scaler.get_scale())
+        scaler.unscale_(optimizer)
+        return [factor.grad for pair in lora_pairs(model) for factor in (pair.A, pair.B)]
+
+    plain = gradients(SimpleNamespace(scale=lambda loss: loss, get_scale=lambda: 1.0, unscale_=lambda _: None))
+    scaled = gradients(torch.amp.GradScaler("cpu", init_scale=1024.0))
+    for a, b in zip(scaled, plain, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_trainer_passes_the_scale_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(tmp_path, {"lam": 0.5}, max_steps=1)
+    trainer.current_gradient_accumulation_steps = 1  # as within train()
+    scales: list[float] = []
+
+    def record(scale: float) -> None:
+        scales.append(scale)
+
+    monkeypatch.setattr(trainer.fourier, "add_gradient", record)
+    inputs = {"input_ids": torch.arange(12)[None], "labels": torch.arange(12)[None]}
+    trainer.training_step(trainer.model, dict(inputs))
+    scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    monkeypatch.setattr(trainer.accelerator, "scaler", scaler)
+    trainer.training_step(trainer.model, dict(inputs))
+    assert scales == [1.0, 512.0]
+
+
+def test_cosine_ends_with_the_training(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, {"lam": 0.5, "schedule": "cosine", "warmup_steps": 2})
+    trainer.train()
+    assert logged(trainer, "lam") == pytest.approx([0.25, 0.5, 0.5 * 0.853553, 0.25, 0.5 * 0.146447, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lam": 0.5, "reference": "init", "view": "delta"},
+        {"lam": 0.5, "schedule": "target", "target": 0.2, "rate": 0.5},
+        {"lam": 0.5, "schedule": "linear", "warmup_steps": 5, "coupling": "decoupled"},
+    ],
+)
+def test_a_resumed_training_equals_an_undisturbed_one(options: dict[str, Any], tmp_path: Path) -> None:
+    whole = make_trainer(tmp_path, options, save_strategy="steps", save_steps=3)
+    whole.train()
+    resumed = make_trainer(tmp_path / "again", options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / LAST))
+    assert resumed.state.global_step == 6
+    for a, b in zip(factors(resumed.model), factors(whole.model), strict=True):
+        assert torch.equal(a, b)
+    assert logged(resumed, "lam") == logged(whole, "lam")
+    # And the state matters: without it the training goes another way.
+    torch.save(make_trainer(tmp_path / "other", options).fourier.state_dict(), tmp_path / LAST / "fourier_penalty.pt")
+    other = make_trainer(tmp_path / "other", options)
+    other.train(resume_from_checkpoint=str(tmp_path / LAST))
+    same = [torch.equal(a, b) for a, b in zip(factors(other.model), factors(whole.model), strict=True)]
+    assert all(same) if options.get("reference") else not any(same)  # a fresh model has the same initial values
+
+
+def test_a_checkpoint_without_the_penalty_s_state_is_refused(tmp_path: Path) -> None:
+    options = {"lam": 0.5}
+    make_trainer(tmp_path, options, save_strategy="steps", save_steps=3, max_steps=3).train()
+    (tmp_path / LAST / "fourier_penalty.pt").unlink()
+    with pytest.raises(UsageError, match="cannot go on where it was"):
+        make_trainer(tmp_path / "again", options).train(resume_from_checkpoint=str(tmp_path / LAST))
+
+
+@pytest.mark.parametrize(
+    ("environment", "part"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed"),
+        ({"ACCELERATE_USE_FSDP": "true"}, "FSDP1"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "FSDP2"),
+    ],
+)
+def test_engines_are_refused_before_the_model_loads(
+    environment: dict[str, str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[])
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=part):
+        FourierTrainer(model="no/such-model", args=arguments, penalty={"lam": 0.1})
+
+
+def test_fsdp1_in_the_arguments_is_refused_and_fsdp2_is_not(tmp_path: Path) -> None:
+    common: dict[str, Any] = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": [], "fsdp": True}
+    with pytest.raises(UsageError, match="FSDP1"):
+        refuse_engines(TrainingArguments(**common, fsdp_config={"version": 1}))
+    refuse_engines(TrainingArguments(**common, fsdp_config={"version": 2}))
