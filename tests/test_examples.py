@@ -1,0 +1,65 @@
+"""Every example runs as its README says, and penalises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from small_models import make_model
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+LAUNCHER = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv_backend", "c10d"]
+LAUNCHER += ["--rdzv_endpoint", "127.0.0.1:0"]
+
+
+def run(example: str, model: Path, folder: Path, launcher: list[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, *launcher, str(EXAMPLES / example), str(model)],
+        cwd=folder,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        ("plain_loop.py", "step 5: high-frequency share 0."),
+        ("decoupled.py", "step 7: high-frequency share 0."),
+        ("accelerate_loop.py", "1 process(es), PeftModel: high-frequency share 0."),
+        ("transformers_trainer.py", "penalised in FourierTrainer, lambda 0.02"),
+        ("trl_sft.py", "penalised in FourierSFTTrainer, lambda is now 0.02"),
+        ("trl_dpo.py", "penalised in FourierDPOTrainer, lambda 0.02"),
+        ("lightning_module.py", "8 steps: high-frequency share 0."),
+    ],
+)
+def test_example(example: str, said: str, models_dir: Path, tmp_path: Path) -> None:
+    printed = run(example, make_model(models_dir / "llama-for-examples", "llama"), tmp_path, [])
+    assert said in printed
+    if "trainer" in example or "trl" in example:
+        assert "'high_frequency_share'" in printed
+
+
+@pytest.mark.slow
+def test_the_accelerate_example_on_two_processes(models_dir: Path, tmp_path: Path) -> None:
+    model = make_model(models_dir / "llama-for-two", "llama")
+    printed = run("accelerate_loop.py", model, tmp_path, LAUNCHER)
+    assert "2 process(es), DistributedDataParallel: high-frequency share 0." in printed
+
+
+def test_every_example_is_listed_and_tried() -> None:
+    files = {path.name for path in EXAMPLES.glob("*.py")}
+    listed = (EXAMPLES / "README.md").read_text()
+    tried = Path(__file__).read_text()
+    assert files
+    assert all(f"({name})" in listed and f'("{name}",' in tried for name in files)
