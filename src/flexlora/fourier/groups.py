@@ -16,7 +16,7 @@ from flexlora.fourier.parameters import add_gradients, add_values, whole
 from flexlora.fourier.views import Buffers, DeltaPenalty, delta_penalty, vectors_penalty
 from flexlora.fourier.weighting import Weighting
 
-CHUNK_BYTES = {"cpu": 8 << 20}
+CHUNK_BYTES = {"cpu": 6 << 20}
 """Larger ones leave the cache, smaller ones cost more set-up per transform than they save (benchmarks/fourier.py)."""
 CHUNK_BYTES_ELSEWHERE = 256 << 20
 
@@ -80,7 +80,7 @@ class VectorGroup:
         self._high_K = _above(weights).g(length).to(self._device, torch.float32)
         self._same = control == "none" and torch.equal(self._g_K, self._high_K)
         self._order_G1N = _orders([factor.name for factor in factors], length, control, self._device)
-        self._kept: dict[int, tuple[torch.Tensor, Buffers]] = {}
+        self._kept: tuple[torch.Tensor, Buffers] | None = None
 
     def add(self, factor: float, to_values: bool) -> torch.Tensor:
         """As in `Group`."""
@@ -112,15 +112,18 @@ class VectorGroup:
         factors = [_departure(factor) for factor in self._factors[part]]
         if self._transposed:
             factors = [factor.mT for factor in factors]
-        w_GVN, buffers = self._kept.get(len(factors)) or self._make_room(len(factors))
-        torch.stack(factors, out=w_GVN.view(len(factors), *factors[0].shape))
-        return w_GVN, buffers
+        count = len(factors)
+        w_GVN, (spectrum, result) = self._kept or self._make_room(count)
+        w_GVN = w_GVN[:count]
+        torch.stack(factors, out=w_GVN.view(count, *factors[0].shape))
+        return w_GVN, Buffers(spectrum[:count], result[:count])
 
     def _make_room(self, count: int) -> tuple[torch.Tensor, Buffers]:
+        """For `count` factors; the first chunk is the largest."""
         w_GVN = torch.empty(count, *self._shape, device=self._device)
         room = w_GVN, Buffers.like(w_GVN)
         if self._device.type == "cpu":  # elsewhere the allocator keeps memory itself, and others may use it meanwhile
-            self._kept[count] = room
+            self._kept = room
         return room
 
     def _reordered(self, w_GVN: torch.Tensor, part: slice) -> torch.Tensor:
