@@ -1,17 +1,25 @@
-"""The Fourier penalty: pure functions on tensors, and `FourierPenalty`, which applies them to a model's adapter."""
+"""The Fourier penalty and the power spectrum: pure functions on tensors, and what applies them to an adapter."""
 
+from flexlora.fourier.adapter_spectrum import AdapterSpectrum, adapter_spectrum
 from flexlora.fourier.penalty import FourierPenalty, Measure
+from flexlora.fourier.spectrum import Spectrum, SpectrumOptions, delta_spectrum, vectors_spectrum
 from flexlora.fourier.transform import frequencies, multiplicity
 from flexlora.fourier.views import DeltaPenalty, delta_penalty, vectors_penalty
 from flexlora.fourier.weighting import Weighting
 
 __all__ = [
+    "AdapterSpectrum",
     "DeltaPenalty",
     "FourierPenalty",
     "Measure",
+    "Spectrum",
+    "SpectrumOptions",
     "Weighting",
+    "adapter_spectrum",
     "delta_penalty",
+    "delta_spectrum",
     "frequencies",
     "multiplicity",
     "vectors_penalty",
+    "vectors_spectrum",
 ]
