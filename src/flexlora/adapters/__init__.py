@@ -2,7 +2,7 @@
 
 from flexlora.adapters.lora import add_lora, load_adapter, trainable_parameters
 from flexlora.adapters.pairs import LoraPair, lora_pairs
-from flexlora.adapters.saved import SavedPair, find_adapters, saved_pairs
+from flexlora.adapters.saved import SavedPair, find_adapters, saved_pairs, saved_spectra
 from flexlora.adapters.targets import Targets, resolve_targets
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "lora_pairs",
     "resolve_targets",
     "saved_pairs",
+    "saved_spectra",
     "trainable_parameters",
 ]

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -25,6 +26,7 @@ from safetensors.torch import load_file
 
 from flexlora.errors import UsageError
 from flexlora.folder import existing
+from flexlora.fourier import AdapterSpectrum, SpectrumOptions, adapter_spectrum
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -79,6 +81,24 @@ def find_adapters(names: Iterable[str]) -> dict[str, Path]:
                 raise UsageError(f"adapter {name!r}: named twice ({folder}). Name each adapter once.")
             found[str(folder) if label in found else label] = folder
     return found
+
+
+def saved_spectra(names: Iterable[str], **options: Any) -> dict[str, AdapterSpectrum]:
+    """Label -> spectra of saved adapters, named as for `find_adapters`.
+
+    Args:
+        names: adapters, runs or hub ids.
+        **options: those of `SpectrumOptions`.
+
+    Raises:
+        UsageError: an option is out of range, or an adapter cannot be read.
+    """
+    try:
+        chosen = SpectrumOptions(**options)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    adapters = {label: saved_pairs(folder) for label, folder in find_adapters(names).items()}
+    return {label: adapter_spectrum(pairs, chosen) for label, pairs in adapters.items()}
 
 
 def _find(name: str) -> dict[str, Path]:
