@@ -55,7 +55,7 @@ def plot_spectra(spectra: Mapping[str, AdapterSpectrum], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    totals = {label: one.total() for label, one in spectra.items()}
+    totals = {_plain_text(label): one.total() for label, one in spectra.items()}
     options = next(iter(spectra.values())).options
     factors = list(next(iter(totals.values())))
     maps = list(totals) if options.view == "delta" else []
@@ -79,6 +79,11 @@ def plot_spectra(spectra: Mapping[str, AdapterSpectrum], path: Path) -> None:
     written = BytesIO()
     figure.savefig(written, format="png")
     write_whole(path, written.getvalue())
+
+
+def _plain_text(label: str) -> str:
+    """A label that matplotlib reads neither as mathematics ($) nor as one to leave out of the legend (_ first)."""
+    return (" " if label.startswith("_") else "") + label.replace("$", r"\$")
 
 
 def _draw_bands(ax: Any, spectra: Mapping[str, Spectrum], edges: tuple[float, ...], tau: float) -> None:

@@ -173,7 +173,7 @@ def _heat_map(arm: str, title: str, factor: str, log: Sequence[Record]) -> HeatM
         for band, value in enumerate(relative(record, factor)):
             if value is not None:
                 cells.setdefault(_colour(value), []).append(f"M{column} {rows - 1 - band}h1v1h-1z")
-    ticks = range(0, len(chosen), max(1, ceil(len(chosen) / 6)))
+    ticks = range(0, len(chosen), max(1, ceil(len(chosen) / 5)))
     return HeatMap(
         arm=arm,
         title=title,

@@ -15,8 +15,19 @@ from transformers import TrainerCallback
 
 from flexlora.adapters import lora_pairs
 from flexlora.files import append_jsonl, read_appended, write_whole
-from flexlora.fourier import SpectrumOptions, adapter_spectrum
+from flexlora.fourier import AdapterSpectrum, SpectrumOptions, adapter_spectrum
 from flexlora.recipe import Penalty
+
+FIGURES = {
+    "energy": "energy",
+    "bands": "bands",
+    "noise": "noise",
+    "share": "high_share",
+    "noise_share": "noise_high_share",
+    "centroid": "centroid",
+    "noise_centroid": "noise_centroid",
+}
+"""Name in a line -> name in `Spectrum.as_dict`."""
 
 
 class SpectrumLog(TrainerCallback):  # type: ignore[misc]
@@ -51,18 +62,11 @@ class SpectrumLog(TrainerCallback):  # type: ignore[misc]
         if state.global_step in self.written or not state.is_world_process_zero:
             return
         self.written.add(state.global_step)
-        total = adapter_spectrum(lora_pairs(model), self.options).total()
-        by_figure = {
-            "energy": "energy",
-            "bands": "bands",
-            "noise": "noise",
-            "share": "high_share",
-            "noise_share": "noise_high_share",
-            "centroid": "centroid",
-            "noise_centroid": "noise_centroid",
-        }
-        plain = {factor: spectrum.as_dict() for factor, spectrum in total.items()}
-        figures = {name: {factor: plain[factor][key] for factor in plain} for name, key in by_figure.items()}
-        append_jsonl(
-            self.path, {"step": state.global_step, "view": self.options.view, "tau": self.options.tau, **figures}
-        )
+        append_jsonl(self.path, line(state.global_step, adapter_spectrum(lora_pairs(model), self.options)))
+
+
+def line(step: int, spectrum: AdapterSpectrum) -> dict[str, Any]:
+    """One line of the file: every figure by factor, summed over the modules."""
+    plain = {factor: total.as_dict() for factor, total in spectrum.total().items()}
+    figures = {name: {factor: plain[factor][key] for factor in plain} for name, key in FIGURES.items()}
+    return {"step": step, "view": spectrum.options.view, "tau": spectrum.options.tau, **figures}
