@@ -245,17 +245,18 @@ def _moment_of_larger(a_RK: torch.Tensor, f_n: torch.Tensor, b_RK: torch.Tensor,
     for x_RK, f_K in ((a_RK, f_n), (b_RK, f_m)):
         x_RT = torch.zeros(rank, len(f_T), dtype=x_RK.dtype)
         x_RT[:, torch.searchsorted(f_T, f_K)] = x_RK
-        padded.append(torch.view_as_real(x_RT))
-    low = [torch.zeros(1, rank, rank, dtype=torch.float64) for _ in padded]
+        padded.append(x_RT)
+    low = [torch.zeros(rank, rank, 1, dtype=torch.float64) for _ in padded]
     moment = below = 0.0
     chunk = max(1, (1 << 21) // rank**2)
     for start in range(0, len(f_T), chunk):
-        inside = slice(start, start + chunk)
-        grams = [torch.einsum("rtp,stp->trs", x[:, inside], x[:, inside]) for x in padded]
-        cumulative = [gram.cumsum(dim=0) + before for gram, before in zip(grams, low, strict=True)]
-        energy_T = (cumulative[0] * cumulative[1]).sum(dim=(1, 2))
-        moment += (f_T[inside] * torch.diff(energy_T, prepend=energy_T.new_tensor([below]))).sum().item()
-        low = [gram[-1:] for gram in cumulative]
+        parts = [(x_RT[:, start : start + chunk].real, x_RT[:, start : start + chunk].imag) for x_RT in padded]
+        grams = [re[:, None] * re + im[:, None] * im for re, im in parts]
+        cumulative = [gram_RRT.cumsum(dim=-1) + before for gram_RRT, before in zip(grams, low, strict=True)]
+        energy_T = (cumulative[0] * cumulative[1]).sum(dim=(0, 1))
+        steps_T = torch.diff(energy_T, prepend=energy_T.new_tensor([below]))
+        moment += (f_T[start : start + chunk] * steps_T).sum().item()
+        low = [gram_RRT[..., -1:] for gram_RRT in cumulative]
         below = energy_T[-1].item()
     return moment
 
