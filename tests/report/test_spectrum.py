@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from flexlora.errors import UsageError
-from flexlora.fourier import AdapterSpectrum, SpectrumOptions, adapter_spectrum
+from flexlora.fourier import AdapterSpectrum, Spectrum, SpectrumOptions, adapter_spectrum
 from flexlora.report.spectrum import bar, print_spectra
 from flexlora.report.spectrum_plot import check_plot, plot_spectra
 
@@ -44,6 +44,8 @@ def test_a_bar_has_a_character_a_band_on_a_logarithmic_scale() -> None:
     noise = adapter_spectrum([Pair("m", torch.randn(64, 512), torch.zeros(9, 64))], SpectrumOptions()).total()
     assert bar(noise["A"]) == "▄" * 16
     assert bar(noise["B"]) == "x" * 16
+    four = {"directions": (1.0,) * 4, "high": 0, "moment": 0, "directions_high": 2, "directions_moment": 2}
+    assert bar(Spectrum(bands=(2, 1, 0.5, 0.5), **four)) == "▆▄▂▂"  # type: ignore[arg-type]
 
 
 def test_adapters_stand_side_by_side_with_the_noise_beside_them() -> None:

@@ -74,6 +74,13 @@ def test_curves_are_steps_on_a_logarithmic_scale(tmp_path: Path) -> None:
     ]
 
 
+def test_white_noise_always_has_its_tick(tmp_path: Path) -> None:
+    log(tmp_path, "main", 5, {"A": [2.0, 2.0**-6]})  # from 1/128 to 2: every second power is written
+    (panel,) = training_spectra(tmp_path, ["main"]).panels
+    assert [label for _, label in panel.y_ticks] == ["1/64", "1/16", "1/4", "1"]
+    assert panel.y_ticks[-1][0] == panel.level
+
+
 def test_views_and_thresholds_that_differ_are_told_apart(tmp_path: Path) -> None:
     log(tmp_path, "one", 5, {"A": [1, 1], "B": [1, 1]})
     log(tmp_path, "two", 5, {"A": [1, 1], "B": [1, 1]}, tau=0.3)

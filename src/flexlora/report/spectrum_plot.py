@@ -103,7 +103,7 @@ def _draw_bands(ax: Any, spectra: Mapping[str, Spectrum], edges: tuple[float, ..
     step = max(1, ceil((high - low) / 8))
     ax.set_yscale("log", base=2)
     ax.set_ylim(2.0**low, 2.0**high)
-    ax.set_yticks([2.0**power for power in range(low, high + 1, step)])
+    ax.set_yticks([2.0**power for power in range(ceil(low / step) * step, high + 1, step)])
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
     ax.set_xlim(0, 1)
     ax.set_xlabel(f"frequency (1 = Nyquist); shaded: above τ = {tau:g}")

@@ -156,7 +156,10 @@ def _panel(title: str, view: str, factor: str, logs: Mapping[str, Sequence[Recor
     step = max(1, ceil((high - low) / 5))
     return Panel(
         title,
-        [(100 * (high - power) / (high - low), _power(power)) for power in range(low, high + 1, step)],
+        [
+            (100 * (high - power) / (high - low), _power(power))
+            for power in range(ceil(low / step) * step, high + 1, step)
+        ],
         _frequency_ticks(),
         curves,
         0,
