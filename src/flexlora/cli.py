@@ -276,7 +276,7 @@ def compare(run_a: RunArgument, run_b: RunArgument, as_json: JsonOption = False)
 def spectrum(
     adapters: Annotated[
         list[str],
-        typer.Argument(metavar="ADAPTER...", help="Folders of adapters, runs (all their arms), or hub ids."),
+        typer.Argument(metavar="ADAPTER", help="Folder of an adapter, run (all its arms), or hub id; several."),
     ],
     view: Annotated[
         Literal["factors", "rows", "delta"],

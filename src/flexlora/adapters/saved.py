@@ -119,7 +119,8 @@ def _find(name: str) -> dict[str, Path]:
             f"{path}: neither an adapter (it has no {CONFIG}) nor a run directory. An adapter's folder is what PEFT's "
             "save_pretrained wrote; in a run it is RUN/ARM/train/adapter."
         )
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+    # A slip in a path such as runs/demo must not be looked for on the hub, which without a network takes half a minute.
+    if name.startswith((".", "/", "~")) or name.count("/") != 1 or path.parent.is_dir():
         raise UsageError(f"adapter {name!r}: there is no such folder. Give an adapter, a run or a hub id (owner/name).")
     return {name: _download(name)}
 
