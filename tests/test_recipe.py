@@ -44,6 +44,7 @@ def test_all_errors_are_reported_at_once() -> None:
         ({"sampling": {"n": 5, "k": [1, 10], "temperature": 0.8}}, "pass@10 needs at least 10 samples"),
         ({"sampling": {"n": 2}}, "greedy samples"),
         ({"train": {"save_steps": 7}}, "multiple of logging_steps"),
+        ({"train": {"spectrum_steps": 0}}, "train.spectrum_steps"),
         ({"lora": {"targets": []}}, "the list is empty"),
         ({"arms": {"base": {}}}, "'base' cannot name an arm"),
         ({"arms": {"a/b": {}}}, "'a/b' cannot name an arm"),

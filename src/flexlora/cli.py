@@ -273,6 +273,44 @@ def compare(run_a: RunArgument, run_b: RunArgument, as_json: JsonOption = False)
 
 
 @app.command()
+def spectrum(
+    adapters: Annotated[
+        list[str],
+        typer.Argument(metavar="ADAPTER", help="Folder of an adapter, run (all its arms), or hub id; several."),
+    ],
+    view: Annotated[
+        Literal["factors", "rows", "delta"],
+        typer.Option("--view", help="What is transformed: each factor flattened (the paper's), their rows, or s B A."),
+    ] = "factors",
+    tau: Annotated[float, typer.Option("--tau", help="Threshold as a share of the Nyquist frequency.")] = 0.5,
+    bands: Annotated[int, typer.Option("--bands", help="Number of equal bands from 0 to Nyquist.")] = 16,
+    flatten: Annotated[
+        Literal["row", "column"],
+        typer.Option("--flatten", help="For factors: vec(B) runs fastest over the rank (row) or the outputs (column)."),
+    ] = "row",
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE.png", help="Draw them to this file, which is replaced if it exists."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the power spectra of adapters side by side, against white noise. Needs no base model."""
+    from flexlora.adapters.saved import saved_spectra
+    from flexlora.report.spectrum import print_spectra
+    from flexlora.report.spectrum_plot import check_plot, plot_spectra
+
+    if plot is not None:
+        check_plot(plot)
+    spectra = saved_spectra(adapters, view=view, tau=tau, bands=bands, flatten=flatten)
+    if plot is not None:
+        plot_spectra(spectra, plot)
+    if as_json:
+        _print_json({label: one.as_dict() for label, one in spectra.items()})
+    else:
+        print_spectra(spectra)
+
+
+@app.command()
 def recipes(as_json: JsonOption = False) -> None:
     """List the packaged recipes."""
     from flexlora.recipe import packaged, read_yaml

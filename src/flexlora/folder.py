@@ -1,7 +1,7 @@
 """A run directory: the only state of a run, laid out the same for every recipe.
 
     RUN/recipe.yaml  environment.json  summary.json  report.html
-    RUN/ARM/train/{adapter/,checkpoints/,log.jsonl}
+    RUN/ARM/train/{adapter/,checkpoints/,log.jsonl,spectrum.jsonl}
     RUN/ARM/eval/VARIANT/TASK/{samples.jsonl,results.jsonl}
     RUN/base/TASK/...   RUN/baselines/NAME/TASK/...
 

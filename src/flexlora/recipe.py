@@ -223,6 +223,12 @@ class Train(Section):
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")
     gradient_checkpointing: bool = Field(False, description="Recompute activations to save memory.")
     logging_steps: int = Field(10, ge=1, description="Write a line to log.jsonl every so many steps.")
+    spectrum_steps: int | None = Field(
+        50,
+        ge=1,
+        description="Write the adapter's power spectrum to spectrum.jsonl at the start, every so many steps and at the "
+        "end; null writes none.",
+    )
     eval_steps: int = Field(50, ge=1, description="Measure the validation loss every so many steps.")
     save_steps: int = Field(50, ge=1, description="Write a checkpoint every so many steps.")
     report_to: tuple[str, ...] = Field(

@@ -64,6 +64,7 @@ def make_run(
                 )
             )
     _write_logs(run)
+    _write_spectra(run)
     provenance = {"dataset": {"mbpp": "4bb6404"}, "seed": 0, "note": HOSTILE[0], "broken": HOSTILE[-1]}
     summary = score_run(run, entries, ks, name="demo <b>run</b>", provenance=provenance)
     write_json(run / "summary.json", {**summary, "provenance": {}})
@@ -132,6 +133,30 @@ def _write_logs(run: Path) -> None:
                 append_jsonl(run / arm / "train" / "log.jsonl", {"step": step, "eval_loss": 0.85 + 60 / (step + 100)})
     (run / "unlogged" / "train").mkdir(parents=True)
     (run / "unlogged" / "train" / "log.jsonl").touch()
+
+
+def _write_spectra(run: Path) -> None:
+    """`plain` stays as white as it began; `fourier` loses its high half. B is zero before the first step."""
+    for arm, rate in (("plain", 0.0), ("fourier", 3.0)):
+        for step in range(0, 1001, 50):
+            high = math.exp(-rate * step / 1000)
+            bands = {
+                factor: [scale * (1 if i < 8 else high) * (1 + 0.1 * math.sin(i + step)) for i in range(16)]
+                for factor, scale in (("A", 2.0), ("B", step / 500))
+            }
+            energy = {factor: sum(values) for factor, values in bands.items()}
+            total = {factor: energy[factor] or 1 for factor in bands}
+            share = {factor: sum(values[8:]) / total[factor] for factor, values in bands.items()}
+            centroid = {
+                factor: sum((i + 0.5) / 16 * band for i, band in enumerate(values)) / total[factor]
+                if energy[factor]
+                else None
+                for factor, values in bands.items()
+            }
+            record = {"step": step, "view": "factors", "tau": 0.5, "energy": energy, "bands": bands}
+            record |= {"noise": {factor: [1 / 16] * 16 for factor in bands}, "share": share, "centroid": centroid}
+            record |= {key: dict.fromkeys(bands, 0.5) for key in ("noise_share", "noise_centroid")}
+            append_jsonl(run / arm / "train" / "spectrum.jsonl", record)
 
 
 if __name__ == "__main__":  # look at the page: python tests/report/fake_run.py FOLDER

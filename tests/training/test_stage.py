@@ -48,6 +48,7 @@ def recipe(benchmark: Path, small_model: Path) -> Recipe:
                 "logging_steps": 2,
                 "eval_steps": 4,
                 "save_steps": 4,
+                "spectrum_steps": 3,
             },
         }
     )
@@ -83,9 +84,11 @@ def test_a_killed_training_continues_to_the_same_adapter_and_log(recipe: Recipe,
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
     assert without_time(killed / "log.jsonl") == without_time(undisturbed / "log.jsonl")
+    assert (killed / "spectrum.jsonl").read_bytes() == (undisturbed / "spectrum.jsonl").read_bytes()
+    assert [record["step"] for record in read_appended(killed / "spectrum.jsonl")] == list(range(0, 31, 3))
     steps = [record["step"] for record in read_appended(killed / "log.jsonl") if "loss" in record]
     assert steps == list(range(2, 31, 2))
-    assert {path.name for path in killed.iterdir()} == {"adapter", "checkpoints", "log.jsonl"}
+    assert {path.name for path in killed.iterdir()} == {"adapter", "checkpoints", "log.jsonl", "spectrum.jsonl"}
 
 
 def test_a_finished_training_is_left_alone_and_its_log_has_every_figure(recipe: Recipe, tmp_path: Path) -> None:
@@ -137,6 +140,9 @@ def test_killed_after_the_last_checkpoint_it_trains_no_step_more(
     logs = [without_time(tmp_path / name / "log.jsonl") for name in ("undisturbed", "killed")]
     assert logs[0] == logs[1]
     assert max(int(str(record["step"])) for record in logs[0]) == 5
+    spectra = [read_appended(tmp_path / name / "spectrum.jsonl") for name in ("undisturbed", "killed")]
+    assert spectra[0] == spectra[1]
+    assert [record["step"] for record in spectra[0]] == [0, 3, 5]
 
 
 def test_the_last_step_is_logged_whatever_the_interval(recipe: Recipe, tmp_path: Path) -> None:

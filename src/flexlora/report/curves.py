@@ -48,6 +48,10 @@ class Panel:
     curves: list[Curve]
     not_finite: int
     """Logged values that are NaN, infinite or beyond 1e100 and so cannot be drawn."""
+    level: float | None = None
+    """Where a horizontal reference line stands, in percent from the top."""
+    threshold: float | None = None
+    """Where a vertical line stands, in percent from the left."""
 
 
 def read_logs(run_dir: Path, arms: Sequence[str]) -> dict[str, dict[str, list[Point]]]:

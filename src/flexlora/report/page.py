@@ -23,6 +23,7 @@ from flexlora.report import words
 from flexlora.report.browser import collect
 from flexlora.report.curves import panels, read_logs
 from flexlora.report.figures import difference_figures, fragment, score_figures
+from flexlora.report.training_spectra import training_spectra
 
 HERE = Path(__file__).parent
 
@@ -68,6 +69,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         arms=list(logs),
         unlogged=[arm for arm, metrics in logs.items() if not metrics],
         panels=panels(logs),
+        spectra=training_spectra(run_dir, list(logs)),
         published=_published(summary),
         caveats=CAVEATS,
         provenance=json.dumps(summary["provenance"], indent=2, ensure_ascii=False),

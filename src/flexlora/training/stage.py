@@ -1,8 +1,9 @@
 """The training stage: from an arm's recipe to `train/adapter`, resumable from `train/checkpoints`.
 
-Files: `log.jsonl` (a line per logging step and per validation), `checkpoints/checkpoint-N` (complete ones carry a
-marker, written after everything else, so that a checkpoint cut short by a kill is never resumed from), `adapter/` in
-PEFT's own format, written aside and renamed: when it is there, the stage is done.
+Files: `log.jsonl` (a line per logging step and per validation), `spectrum.jsonl` (the adapter's spectrum every so many
+steps), `checkpoints/checkpoint-N` (complete ones carry a marker, written after everything else, so that a checkpoint
+cut short by a kill is never resumed from), `adapter/` in PEFT's own format, written aside and renamed: when it is
+there, the stage is done.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from flexlora.errors import FlexError
 from flexlora.files import append_jsonl, read_appended, write_json, write_whole
 from flexlora.progress import Advance, bar
 from flexlora.recipe import Recipe
+from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import FourierTrainer
 
@@ -68,6 +70,8 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     models.quiet()
     checkpoint = last_checkpoint(folder / "checkpoints")
     log = LogFile(folder / "log.jsonl", upto=_step(checkpoint))
+    every = recipe.train.spectrum_steps
+    spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=_step(checkpoint))] if every else []
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     trainer = FourierTrainer(
         model=add_lora(models.load_model(recipe.source(recipe.model)), recipe.lora, seed=recipe.seed),
@@ -75,7 +79,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         train_dataset=_dataset(recipe, recipe.data, tokenizer),
         eval_dataset=_dataset(recipe, recipe.validation, tokenizer) if recipe.validation else None,
         processing_class=tokenizer,
-        callbacks=[log, LogLastStep(), MarkComplete()],
+        callbacks=[log, *spectrum, LogLastStep(), MarkComplete()],
         penalty=recipe.penalty.model_dump(),
     )
     for callback in (ProgressCallback, PrinterCallback):
