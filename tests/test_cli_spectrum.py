@@ -98,7 +98,7 @@ def test_wrong_options_are_refused_before_the_adapters_are_read(
     def never(*_: object) -> None:
         raise AssertionError("the work began")
 
-    monkeypatch.setattr("flexlora.adapters.saved.find_adapters", never)
+    monkeypatch.setattr("flexlora.spectra.find_adapters", never)
     monkeypatch.setattr(sys, "argv", ["flexlora", "spectrum", "whatever", *options])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -295,9 +295,9 @@ def spectrum(
     as_json: JsonOption = False,
 ) -> None:
     """Show the power spectra of adapters side by side, against white noise. Needs no base model."""
-    from flexlora.adapters.saved import saved_spectra
     from flexlora.report.spectrum import print_spectra
     from flexlora.report.spectrum_plot import check_plot, plot_spectra
+    from flexlora.spectra import saved_spectra
 
     if plot is not None:
         check_plot(plot)

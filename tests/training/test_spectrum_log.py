@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from flexlora.adapters import add_lora, lora_pairs, saved_spectra
+from flexlora.adapters import add_lora, lora_pairs
 from flexlora.files import append_jsonl, read_appended
 from flexlora.recipe import Lora, Penalty, Recipe, from_dict
+from flexlora.spectra import saved_spectra
 from flexlora.training import train_adapter
 from flexlora.training.spectrum_log import SpectrumLog
 

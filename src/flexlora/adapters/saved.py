@@ -1,9 +1,8 @@
-"""The A/B pairs of saved LoRA adapters, read from PEFT's two files without the base model.
+"""The A/B pairs of a saved LoRA adapter, read from PEFT's two files without the base model.
 
-An adapter is named by its folder, by a run directory (every arm that is trained), or by a hub id. The scaling of each
-module follows PEFT: alpha / rank, or alpha / sqrt(rank) for rsLoRA, with the module's own rank and alpha where
-`rank_pattern` or `alpha_pattern` names it. DoRA's magnitudes and fully saved modules are no LoRA factors and are passed
-over.
+The scaling of each module follows PEFT: alpha / rank, or alpha / sqrt(rank) for rsLoRA, with the module's own rank and
+alpha where `rank_pattern` or `alpha_pattern` names it. DoRA's magnitudes and modules that are saved whole are no LoRA
+factors and are passed over.
 """
 
 from __future__ import annotations
@@ -11,22 +10,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from peft import LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from flexlora.errors import UsageError
-from flexlora.folder import existing
-from flexlora.fourier import AdapterSpectrum, SpectrumOptions, adapter_spectrum
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -64,77 +57,6 @@ def saved_pairs(folder: Path) -> list[SavedPair]:
     if not factors:
         raise UsageError(f"{folder / WEIGHTS}: holds no LoRA factors (lora_A, lora_B). Was the adapter saved by PEFT?")
     return [_pair(folder, config, module, factors[module]) for module in sorted(factors, key=_in_order)]
-
-
-def find_adapters(names: Iterable[str]) -> dict[str, Path]:
-    """Label -> folder of every adapter named: each a folder, a run directory (all its arms), or a hub id.
-
-    Adapters of a run are labelled RUN/ARM, others by their names as given.
-
-    Raises:
-        UsageError: there is no such adapter, it is named twice, or a run has no trained arm.
-    """
-    found: dict[str, Path] = {}
-    for name in names:
-        for label, folder in _find(name).items():
-            if folder.resolve() in (path.resolve() for path in found.values()):
-                raise UsageError(f"adapter {name!r}: named twice ({folder}). Name each adapter once.")
-            found[str(folder) if label in found else label] = folder
-    return found
-
-
-def saved_spectra(names: Iterable[str], **options: Any) -> dict[str, AdapterSpectrum]:
-    """Label -> spectra of saved adapters, named as for `find_adapters`.
-
-    Args:
-        names: adapters, runs or hub ids.
-        **options: those of `SpectrumOptions`.
-
-    Raises:
-        UsageError: an option is out of range, or an adapter cannot be read.
-    """
-    try:
-        chosen = SpectrumOptions(**options)
-    except ValueError as error:
-        raise UsageError(f"{error}.") from error
-    adapters = {label: saved_pairs(folder) for label, folder in find_adapters(names).items()}
-    return {label: adapter_spectrum(pairs, chosen) for label, pairs in adapters.items()}
-
-
-def _find(name: str) -> dict[str, Path]:
-    path = Path(name).expanduser()
-    if (path / CONFIG).is_file():
-        place = path.resolve()
-        of_run = place.parts[-2:] == ("train", "adapter")
-        return {f"{place.parts[-4]}/{place.parts[-3]}" if of_run and len(place.parts) > 4 else name: path}
-    if (path / "recipe.yaml").is_file():
-        run = existing(path)
-        arms = {arm: run.adapter(arm) for arm in run.recipe.arm_names()}
-        trained = {f"{path.resolve().name}/{arm}": folder for arm, folder in arms.items() if folder.is_dir()}
-        if not trained:
-            raise UsageError(f"{path}: no arm of this run is trained yet. `flexlora train {path}` does it.")
-        return trained
-    if path.exists():
-        raise UsageError(
-            f"{path}: neither an adapter (it has no {CONFIG}) nor a run directory. An adapter's folder is what PEFT's "
-            "save_pretrained wrote; in a run it is RUN/ARM/train/adapter."
-        )
-    # A slip in a path such as runs/demo must not be looked for on the hub, which without a network takes half a minute.
-    if name.startswith((".", "/", "~")) or name.count("/") != 1 or path.parent.is_dir():
-        raise UsageError(f"adapter {name!r}: there is no such folder. Give an adapter, a run or a hub id (owner/name).")
-    return {name: _download(name)}
-
-
-def _download(name: str) -> Path:
-    try:
-        hf_hub_download(name, WEIGHTS)
-        return Path(hf_hub_download(name, CONFIG)).parent
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UsageError(
-            f"adapter {name!r}: no such folder here, and from the hub it cannot be loaded: {reason}. Its repository "
-            f"needs {CONFIG} and {WEIGHTS}."
-        ) from error
 
 
 def _config(folder: Path) -> LoraConfig:
