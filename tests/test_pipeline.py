@@ -285,6 +285,7 @@ def test_preflight_reports_all_problems_at_once(values: dict[str, Any], tmp_path
     ("change", "part"),
     [
         ({"lora": {"targets": ["q_proj", "nowhere"]}}, "'nowhere' matches no module"),
+        ({"penalty": {"lam": 0.1, "modules": ["nowhere"]}}, "penalty: modules: 'nowhere' matches no LoRA layer"),
         ({"precision": "float16"}, "float16 trains on a GPU only"),
         ({"tokenizer": {"eos_token": "<nope>"}}, "'<nope>' is not in the vocabulary"),
         ({"train": {"max_length": 8}}, "train.max_length: at 8 tokens"),

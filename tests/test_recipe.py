@@ -158,6 +158,12 @@ def test_local_paths_are_kept_in_full(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"order": 2.0}, "order means nothing with weighting: step; it goes with ramp"),
         ({"weighting": "ramp", "width": 0.1}, "width means nothing with weighting: ramp"),
         ({"view": "delta", "flatten": "column"}, "flatten means nothing with view: delta"),
+        ({"target": 0.3}, "target means nothing with schedule: constant; it goes with target"),
+        ({"warmup_steps": 3}, "warmup_steps means nothing with schedule: constant; it goes with linear"),
+        ({"schedule": "linear"}, "warmup_steps, which must be at least 1"),
+        ({"schedule": "target", "target": 0.3}, "a first lam above 0"),
+        ({"control": "permuted", "weighting": "uniform"}, "knows no frequency"),
+        ({"control": "uniform", "schedule": "target", "target": 0.3, "lam": 0.1}, "does not act on"),
         ({"floor": 2.0}, r"gain \(1.0\) must be at least floor"),
     ],
 )

@@ -165,6 +165,7 @@ class PairGroup:
             h.to(self._device, torch.float32) for h in (form.h_n, form.h_m, _above(weights).h(n), _above(weights).h(m))
         )
         self._floor, self._gain, self._inside = form.floor, form.gain, form.inside
+        self._departs = any(b.reference is not None and b.reference.any() for _, b in pairs)
         self._order_A, self._order_B = (
             _orders([pair[side].name for pair in pairs], size, control, self._device)
             for side, size in enumerate((n, m))
@@ -218,11 +219,12 @@ class PairGroup:
         """
         A_GRN = torch.stack([whole(a.parameter) for a, _ in self._pairs[part]]).float()
         B_GRM = torch.stack([whole(b.parameter).mT for _, b in self._pairs[part]]).float()
+        if not self._departs:
+            return A_GRN, B_GRM
         starts = [(a.reference, b.reference) for a, b in self._pairs[part]]
-        if any(b is not None and b.any() for _, b in starts):
-            A_GRN = torch.cat([A_GRN, torch.stack([a for a, _ in starts if a is not None])], dim=1)
-            B_GRM = torch.cat([B_GRM, torch.stack([-b.mT for _, b in starts if b is not None])], dim=1)
-        return A_GRN, B_GRM
+        A_0 = torch.stack([a for a, _ in starts if a is not None])
+        B_0 = torch.stack([b.mT for _, b in starts if b is not None])
+        return torch.cat([A_GRN, A_0], dim=1), torch.cat([B_GRM, -B_0], dim=1)
 
 
 def _departure(factor: Factor) -> torch.Tensor:
