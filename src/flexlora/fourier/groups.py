@@ -76,9 +76,9 @@ class VectorGroup:
         self._factors, self._transposed = factors, transposed
         self._shape = (first.numel() // length, length)
         self._device = first.device
-        self._g_K = bin_weights(weights, length, control).to(self._device, torch.float32)
-        self._high_K = _above(weights).g(length).to(self._device, torch.float32)
-        self._same = control == "none" and torch.equal(self._g_K, self._high_K)
+        g_K, high_K = bin_weights(weights, length, control), _above(weights).g(length)
+        self._same = control == "none" and torch.equal(g_K, high_K)
+        self._g_K, self._high_K = (x_K.to(self._device, torch.float32) for x_K in (g_K, high_K))
         self._order_G1N = _orders([factor.name for factor in factors], length, control, self._device)
         self._kept: tuple[torch.Tensor, Buffers] | None = None
 
