@@ -106,7 +106,7 @@ def measure_update(before: Tensor, exact: Tensor, rounded: Tensor, reads: Tensor
 
 
 def low_rank_energy(residual: Tensor, rank: int) -> tuple[float, float]:
-    """|R|^2 and how much of it the best matrix of a rank holds, by a randomised SVD (Halko et al. 2011, two rounds).
+    """|R|^2 and how much of it the best matrix of a rank holds, by a randomised SVD (Halko et al. 2011, four rounds).
 
     That is what a second adapter of this rank, kept beside the merged weights, could mend.
 
@@ -116,9 +116,9 @@ def low_rank_energy(residual: Tensor, rank: int) -> tuple[float, float]:
     """
     matrix = residual.float()
     generator = torch.Generator(matrix.device).manual_seed(0)
-    sketch = torch.randn(matrix.shape[1], rank + 8, generator=generator, device=matrix.device)
-    for _ in range(2):
-        left = torch.linalg.qr(matrix @ sketch).Q  # (m, r + 8)
+    sketch = torch.randn(matrix.shape[1], rank + 16, generator=generator, device=matrix.device)
+    for _ in range(4):
+        left = torch.linalg.qr(matrix @ sketch).Q  # (m, r + 16)
         sketch = matrix.T @ left
     values = torch.linalg.svdvals(sketch)[:rank].double()
     return _square(residual), float(values.square().sum())

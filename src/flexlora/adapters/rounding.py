@@ -82,7 +82,8 @@ def shaped(exact: Tensor, dtype: torch.dtype, reads: Tensor, thrift: float = THR
     size = basis.square().sum(1) + thrift * basis.shape[1] / basis.shape[0]  # (n,)
     near, other = neighbours(exact.T, dtype)  # (n, m): a step reads one contiguous row
     errors = torch.stack([near - exact.T, other - exact.T]).float()  # (2, n, m)
-    errors[1] = torch.where(errors[1].isfinite(), errors[1], errors[0])
+    bounded = near.isfinite() & other.isfinite()
+    errors = errors.where(bounded, 0)  # at the end of the range there is nothing to choose
     seen = torch.zeros(exact.shape[0], basis.shape[1], device=exact.device)  # (m, r): s of every row
     flips = torch.empty(exact.T.shape, dtype=torch.bool, device=exact.device)  # (n, m)
     for i, q in enumerate(basis):
@@ -90,7 +91,7 @@ def shaped(exact: Tensor, dtype: torch.dtype, reads: Tensor, thrift: float = THR
         cost = e * (2 * (seen @ q) + e * size[i])
         torch.lt(cost[1], cost[0], out=flips[i])
         seen.addr_(torch.where(flips[i], e[1], e[0]), q)
-    return torch.where(flips & other.isfinite(), other, near).T.to(dtype)
+    return torch.where(flips & bounded, other, near).T.to(dtype)
 
 
 def round_to(exact: Tensor, dtype: torch.dtype, rounding: Rounding, name: str, reads: Tensor | None) -> Tensor:
