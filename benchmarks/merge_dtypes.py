@@ -1,6 +1,6 @@
 """What merging costs, by dtype and rounding: on a random Llama whose update has a chosen size, or on given adapters.
 
-    python benchmarks/merge_dtypes.py [ADAPTER ...]
+    python benchmarks/merge_dtypes.py [--prompts FILE] [ADAPTER ...]
 
 Prints one Markdown table a model. The random Llama (hidden size 512, 4 layers) is stored in bfloat16 with weights of
 spread 0.05. Its adapters have rank 8 on all MLP projections; A is scaled so that the update's spread is exact.
@@ -8,7 +8,7 @@ spread 0.05. Its adapters have rank 8 on all MLP projections; A is scaled so tha
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -95,15 +95,19 @@ def table(audit: MergeAudit) -> str:
 def main() -> None:
     """Print the tables of the adapters given, or of the random ones."""
     models.quiet()
-    if sys.argv[1:]:
-        for adapter in sys.argv[1:]:
-            print(f"\n{adapter}: {table(merge_adapter(adapter))}", flush=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("adapters", nargs="*")
+    parser.add_argument("--prompts", type=Path)
+    given = parser.parse_args()
+    if given.adapters:
+        for name in given.adapters:
+            print(f"\n{name}: {table(merge_adapter(name, prompts=given.prompts))}", flush=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         random_base(Path(folder) / "base")
         for spread in SPREADS:
-            adapter = save_adapter(Path(folder) / "base", spread, Path(folder) / f"adapter-{spread:g}")
-            print(f"\nspread {spread:g}: {table(merge_adapter(adapter))}", flush=True)
+            saved = save_adapter(Path(folder) / "base", spread, Path(folder) / f"adapter-{spread:g}")
+            print(f"\nspread {spread:g}: {table(merge_adapter(saved))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ def merge(
         typer.Option("--dtype", help="Of the saved weights (default: the base's own)."),
     ] = None,
     rounding: Annotated[
-        Literal["nearest", "stochastic", "shaped"],
+        Literal["nearest", "shaped"],
         typer.Option("--rounding", help="shaped: errors cancel in the directions that the adapter reads."),
     ] = "nearest",
     model: Annotated[str | None, typer.Option("--model", help="The base, if not the one the adapter names.")] = None,

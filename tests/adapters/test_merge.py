@@ -84,7 +84,7 @@ def test_in_float32_the_saved_model_is_the_unmerged_one(
     )
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+@pytest.mark.parametrize("rounding", ["nearest", "shaped"])
 def test_every_weight_is_rounded_once_and_the_rest_of_the_model_is_the_bases(
     rounding: Any, adapter: Path, small_model: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -104,7 +104,7 @@ def test_every_weight_is_rounded_once_and_the_rest_of_the_model_is_the_bases(
         near = (value == exact.bfloat16()).double().mean()
         step = exact.abs().clamp(min=1e-9).log2().floor().exp2() / 128
         assert ((value.double() - exact).abs() <= step).all()
-        assert near == 1 if rounding == "nearest" else 0.6 < near < 0.9  # the nearer one is taken three times in four
+        assert near == 1 if rounding == "nearest" else 0.5 < near < 1
 
 
 def test_the_audit_is_of_what_was_saved(small_update: Path, prompts: Path, tmp_path: Path) -> None:
@@ -194,7 +194,6 @@ def test_a_dtype_too_small_is_shown_in_the_audit_and_never_saved(
     assert audit.row("bfloat16").disagreement is not None
     assert "float16 cannot hold 1 of" in str(audit.warning)
     assert audit.row("float16", "shaped").update.overflow == audit.row("float16", "stochastic").update.overflow == 1
-    print([r for r in audit.rows])
     json.dumps(audit.as_dict(), allow_nan=False)
     with pytest.raises(FlexError, match="too large for float16"):
         merge_adapter(adapter, tmp_path / "out", model=str(base), dtype="float16", prompts=prompts)
@@ -221,7 +220,7 @@ def no_weights(*_: Any) -> None:
         (lambda a, t: {"output": t}, "nothing is overwritten"),
         (lambda a, t: {"output": t / "merge.txt" / "x"}, "cannot be made"),
         (lambda a, t: {"dtype": "int8"}, "--dtype int8"),
-        (lambda a, t: {"rounding": "up"}, "--rounding up"),
+        (lambda a, t: {"rounding": "stochastic"}, "--rounding stochastic"),
         (lambda a, t: {"warn_above": -1.0}, "--warn-above"),
         (lambda a, t: {"prompts": t / "none.txt"}, "cannot be read"),
         (lambda a, t: {"prompts": t / "merge.txt"}, "holds no prompts"),

@@ -29,7 +29,7 @@ from flexlora.adapters.audit import (
 )
 from flexlora.adapters.lora import load_adapter
 from flexlora.adapters.prompts import ANSWER, encode, greedy_answer, logits_of, read_prompts
-from flexlora.adapters.rounding import ROUNDINGS, Rounding, round_to
+from flexlora.adapters.rounding import ROUNDINGS, SAVED, Rounding, round_to
 from flexlora.adapters.saving import save_merged
 from flexlora.adapters.sites import Site, merge_sites, untie
 from flexlora.adapters.source import (
@@ -69,7 +69,7 @@ def merge_adapter(
         adapter: a folder in PEFT's format, or the id of one on the hub.
         output: folder for the merged model, which must not exist; None audits only and writes nothing.
         dtype: `float32`, `bfloat16` or `float16`; None takes the base's own, as stored.
-        rounding: `nearest`, `stochastic` or `shaped` (see `flexlora.adapters.rounding`).
+        rounding: `nearest` or `shaped` (see `flexlora.adapters.rounding`).
         model: the base, where it is not the one that the adapter names.
         prompts: file of prompts to compare answers on; None takes the packaged sample.
         warn_above: the audit holds a warning if the relative error of the update is larger.
@@ -118,8 +118,8 @@ def merge_adapter(
 def _check_words(dtype: str | None, rounding: str, warn_above: float) -> None:
     if dtype is not None and dtype not in models.DTYPES:
         raise UsageError(f"--dtype {dtype}: no such dtype; there are {', '.join(models.DTYPES)}.")
-    if rounding not in ROUNDINGS:
-        raise UsageError(f"--rounding {rounding}: there are {', '.join(ROUNDINGS)}.")
+    if rounding not in SAVED:
+        raise UsageError(f"--rounding {rounding}: there are {' and '.join(SAVED)}.")
     if not warn_above >= 0:
         raise UsageError(f"--warn-above {warn_above}: a share of the update, such as 0.05.")
 

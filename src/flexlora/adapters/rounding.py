@@ -1,9 +1,11 @@
-"""Three ways of rounding a merged weight to a smaller dtype.
+"""Three ways of rounding a merged weight to a smaller dtype; the audit measures all, `SAVED` are those that models are
+saved with.
 
 `nearest` is what saving a model does. It has the smallest error, but where an update is smaller than half a step of the
 dtype it rounds the update away, weight by weight, always in the same direction: back to the base.
 `stochastic` goes up or down at random, so that the rounded weight is right on average and the update survives as the
-mean of a noise (Gupta et al. 2015, Deep Learning with Limited Numerical Precision).
+mean of a noise (Gupta et al. 2015, Deep Learning with Limited Numerical Precision). The noise is larger than what it
+mends: it is measured, to show so, and not offered.
 `shaped` goes up or down so that the errors of a row cancel in the directions that the adapter reads, the rows of A; it
 is the noise shaping of audio converters, with the adapter's input space in place of the audible band (the greedy path
 following of Lybrand & Saab 2021, with A for data).
@@ -19,6 +21,7 @@ from torch import Tensor
 
 Rounding = Literal["nearest", "stochastic", "shaped"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+SAVED: tuple[Rounding, ...] = ("nearest", "shaped")
 
 THRIFT = 1.0
 """How much `shaped` minds the error of a single weight; 0 lets the total error grow twofold for nothing."""

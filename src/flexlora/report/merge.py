@@ -59,13 +59,10 @@ def conclusion(audit: Mapping[str, Any]) -> list[str]:
             f"{_percent(exact['disagreement']['next_token'])} % of next tokens."
         )
         said.append(_on_compensation(audit, row["dtype"]))
+    verdict = "can be part of the reason" if share > NEGLIGIBLE else "is not the reason"
     said.append(
-        'The paper\'s "merged is always worse" (6, 8.1, 8.4): '
-        + (
-            f"rounding is a reason for it here, as it costs {_percent(share)} % of the adapter's effect on the logits."
-            if share > NEGLIGIBLE
-            else f"rounding is none here, as it costs only {_percent(share)} % of the adapter's effect on the logits."
-        )
+        f'The paper\'s "merged is always worse" (6, 8.1, 8.4): rounding {verdict} here, as it costs {_percent(share)} % of '
+        "the adapter's effect on the logits."
     )
     return said
 
@@ -81,6 +78,8 @@ def _on_compensation(audit: Mapping[str, Any], dtype: str) -> str:
     if plain["disagreement"] is None or shaped["disagreement"] is None:
         return f"{dtype} cannot hold the merged weights."
     before, after = _share_of_effect(plain, effect), _share_of_effect(shaped, effect)
+    if before <= NEGLIGIBLE:
+        return f"There is nothing for a compensation (--rounding shaped) to mend in {dtype}."
     words = "helps" if after < 0.9 * before else "makes it worse" if after > 1.1 * before else "makes no difference"
     return (
         f"Compensating (--rounding shaped) in {dtype} {words}: it leaves an error of {_percent(after)} % of the "
