@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from flexlora.adapters.prompts import LONGEST, SAMPLE, encode, greedy_answer, lo
 from flexlora.cli import main
 from flexlora.errors import FlexError, UsageError
 from small_models import make_model
+from standin_hub import COMMIT, StandInHub
 
 UP = "model.layers.0.mlp.up_proj"
 
@@ -271,6 +273,33 @@ def test_too_little_memory_or_disk_is_refused_with_the_numbers(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UsageError, match="GiB of disk"):
         merge_adapter(adapter, tmp_path / "out", prompts=prompts)
+
+
+def test_adapter_and_base_are_found_on_the_hub(adapter: Path, small_model: Path, prompts: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_model, tmp_path / "models" / "me" / "base")
+    copied(adapter, tmp_path / "models" / "me" / "adapter", base_model_name_or_path="me/base", revision=None)
+    code = f"""
+from pathlib import Path
+from flexlora.adapters.merge import merge_adapter
+from flexlora.errors import UsageError
+audit = merge_adapter("me/adapter", Path({str(tmp_path / "out")!r}), prompts=Path({str(prompts)!r}))
+print(audit.base["revision"], audit.stored_dtype)
+try:
+    merge_adapter("me/nothing")
+except UsageError as error:
+    print(error)
+"""
+    with StandInHub(tmp_path) as hub:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        done = subprocess.run([sys.executable, "-c", code], env=kept | own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, missing = done.stdout.splitlines()
+    assert found == f"{COMMIT} float32"
+    assert "'me/nothing': there is no such folder, and the hub did not give it" in missing
+    assert (
+        load_file(tmp_path / "out" / "model.safetensors").keys() == load_file(small_model / "model.safetensors").keys()
+    )
 
 
 def test_a_failed_interrupted_or_wrong_save_leaves_nothing(

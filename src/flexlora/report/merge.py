@@ -61,8 +61,8 @@ def conclusion(audit: Mapping[str, Any]) -> list[str]:
         said.append(_on_compensation(audit, row["dtype"]))
     verdict = "can be part of the reason" if share > NEGLIGIBLE else "is not the reason"
     said.append(
-        f'The paper\'s "merged is always worse" (6, 8.1, 8.4): rounding {verdict} here, as it costs {_percent(share)} % of '
-        "the adapter's effect on the logits."
+        f'The paper\'s "merged is always worse" (6, 8.1, 8.4): rounding {verdict} here, as it costs {_percent(share)} '
+        "% of the adapter's effect on the logits."
     )
     return said
 
