@@ -22,7 +22,7 @@ class Update:
     """What became of an update, of one weight or of all of them together; shares and ratios, none in percent."""
 
     relative_error: float
-    """|(M - W_D) - dW| / |dW|, Frobenius norms."""
+    """norm((M - W_D) - dW) / norm(dW), Frobenius norms."""
     kept: float
     """<M - W_D, dW> / <dW, dW>: 1 if the update is there, though noise may lie over it; 0 if it is gone."""
     read_error: float | None
@@ -30,7 +30,7 @@ class Update:
     unchanged: float
     """Share of the weights with dW != 0 that are as if nothing had been merged (M = W_D)."""
     low_rank_share: float | None
-    """Share of |W* - M|^2 that the best correction of the adapter's rank holds; None where it was not looked for."""
+    """Share of the squared norm of W* - M that the best correction of the adapter's rank holds; None: not looked for."""
     overflow: int
     """Weights too large for the dtype; with any, the other figures mean nothing."""
     update_rms: float
