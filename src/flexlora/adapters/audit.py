@@ -30,7 +30,7 @@ class Update:
     unchanged: float
     """Share of the weights with dW != 0 that are as if nothing had been merged (M = W_D)."""
     low_rank_share: float | None
-    """Share of the squared norm of W* - M that the best correction of the adapter's rank holds; None: not looked for."""
+    """Share of the squared norm of W* - M that the best correction of the adapter's rank holds; None: not sought."""
     overflow: int
     """Weights too large for the dtype; with any, the other figures mean nothing."""
     update_rms: float
