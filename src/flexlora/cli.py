@@ -281,8 +281,8 @@ def merge(
         typer.Option("--dtype", help="Of the saved weights (default: the base's own)."),
     ] = None,
     rounding: Annotated[
-        Literal["nearest", "shaped"],
-        typer.Option("--rounding", help="shaped: errors cancel in the directions that the adapter reads."),
+        Literal["nearest", "calibrated"],
+        typer.Option("--rounding", help="calibrated: errors cancel along the inputs that prompts show."),
     ] = "nearest",
     model: Annotated[str | None, typer.Option("--model", help="The base, if not the one the adapter names.")] = None,
     prompts: Annotated[

@@ -31,7 +31,7 @@ UP = "model.layers.0.mlp.up_proj"
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prompts") / "prompts.txt"
-    path.write_text("def double(x):\n    return\n\nfor i in range(10):\n")
+    path.write_text("def double(x):\n    return\n\nwhile True:\n\nfor i in range(10):\n")
     return path
 
 
@@ -86,7 +86,7 @@ def test_in_float32_the_saved_model_is_the_unmerged_one(
     )
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "shaped"])
+@pytest.mark.parametrize("rounding", ["nearest", "calibrated"])
 def test_every_weight_is_rounded_once_and_the_rest_of_the_model_is_the_bases(
     rounding: Any, adapter: Path, small_model: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +141,7 @@ def test_the_logits_in_the_audit_are_those_of_the_models_side_by_side(small_upda
     unmerged = load_adapter(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), small_update).eval()
     squares: dict[str, list[torch.Tensor]] = {"base": [], "merged": []}
     with torch.no_grad():
-        for text in read_prompts(prompts):
+        for text in read_prompts(prompts)[::2]:  # the others are for calibration
             tokens = greedy_answer(unmerged, ids_of(folder, text))
             reference = logits_of(unmerged, tokens)
             for name, model in (("base", base), ("merged", merged)):
@@ -168,7 +168,7 @@ def test_all_kinds_of_layers_answer_as_unmerged(
 ) -> None:
     base = make_model(models_dir / family, family)
     adapter = save_adapter(base, tmp_path / "adapter", **config)
-    audit = merge_adapter(adapter, tmp_path / "out", rounding="shaped", dtype="bfloat16", prompts=prompts)
+    audit = merge_adapter(adapter, tmp_path / "out", rounding="calibrated", dtype="bfloat16", prompts=prompts)
     exact = audit.row("float32").disagreement
     assert exact is not None
     assert exact.logit_rms < 1e-4 * audit.adapter_effect.logit_rms

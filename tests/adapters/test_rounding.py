@@ -4,7 +4,16 @@ import torch
 from torch import Tensor
 from updates import update
 
-from flexlora.adapters.rounding import nearest, neighbours, round_to, shaped, stochastic
+from flexlora.adapters.rounding import (
+    ROUNDINGS,
+    adapter_directions,
+    input_directions,
+    nearest,
+    neighbours,
+    round_to,
+    shaped,
+    stochastic,
+)
 
 HALVES = [torch.bfloat16, torch.float16]
 
@@ -65,7 +74,9 @@ def test_shaped_errors_cancel_where_the_adapter_reads_and_are_larger_elsewhere(d
     base, a, delta = update(1e-4)
     exact = base + delta
     basis = torch.linalg.svd(a, full_matrices=False).Vh  # (r, n), another basis of the same space
-    plain, ours = (rounded.double() - exact for rounded in (nearest(exact, dtype), shaped(exact, dtype, a)))
+    plain, ours = (
+        rounded.double() - exact for rounded in (nearest(exact, dtype), shaped(exact, dtype, adapter_directions(a)))
+    )
     assert (ours @ basis.T).norm() < 0.25 * (plain @ basis.T).norm()
     assert plain.norm() < ours.norm() < 2 * plain.norm()
     step = torch.maximum(*((side - exact).abs() for side in neighbours(exact, dtype)))
@@ -75,8 +86,11 @@ def test_shaped_errors_cancel_where_the_adapter_reads_and_are_larger_elsewhere(d
 def test_shaped_with_endless_thrift_is_nearest_and_with_none_errs_most() -> None:
     base, a, delta = update(1e-4, m=16)
     exact = base + delta
-    assert torch.equal(shaped(exact, torch.bfloat16, a, thrift=1e9), nearest(exact, torch.bfloat16))
-    errors = [(shaped(exact, torch.bfloat16, a, thrift=t).double() - exact).norm() for t in (0.0, 1.0, 10.0)]
+    assert torch.equal(shaped(exact, torch.bfloat16, adapter_directions(a), thrift=1e9), nearest(exact, torch.bfloat16))
+    errors = [
+        (shaped(exact, torch.bfloat16, adapter_directions(a), thrift=t).double() - exact).norm()
+        for t in (0.0, 1.0, 10.0)
+    ]
     assert errors[0] > errors[1] > errors[2]
 
 
@@ -96,17 +110,43 @@ def test_shaped_chooses_as_a_plain_loop_does() -> None:
             }
             expected[row, i] = min(costs, key=lambda value: costs[value])
             seen += (expected[row, i] - exact[row, i]) * q[i]
-    assert torch.equal(shaped(exact, torch.bfloat16, a).double(), expected)
+    assert torch.equal(shaped(exact, torch.bfloat16, adapter_directions(a)).double(), expected)
 
 
 def test_shaped_never_chooses_infinity() -> None:
     exact = torch.full((4, 64), 65504.0 - 20).double()
     exact[:, ::2] = 65503.9
-    assert shaped(exact, torch.float16, torch.ones(1, 64)).isfinite().all()
+    assert shaped(exact, torch.float16, torch.ones(64, 1)).isfinite().all()
 
 
 def test_without_input_directions_shaped_is_nearest_and_float32_needs_neither() -> None:
     values = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).double()
     assert torch.equal(round_to(values, torch.bfloat16, "shaped", "w", None), values.bfloat16())
-    for rounding in ("nearest", "stochastic", "shaped"):
-        assert torch.equal(round_to(values, torch.float32, rounding, "w", torch.ones(1, 4)), values.float())  # type: ignore[arg-type]
+    for rounding in ROUNDINGS:
+        assert torch.equal(round_to(values, torch.float32, rounding, "w", torch.ones(1, 4)), values.float())
+
+
+def test_input_directions_are_the_inputs_own_second_moment() -> None:
+    inputs = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([5.0, 3, 1, 1, 0.1, 0.1])
+    whole = input_directions(inputs)
+    assert torch.allclose(whole @ whole.T, inputs.T @ inputs / 50, atol=1e-4)
+    first = input_directions(inputs, count=1)
+    assert torch.allclose(first.T @ first, torch.linalg.eigvalsh(inputs.T @ inputs / 50)[-1])
+
+
+def test_calibrated_rounding_answers_other_inputs_of_the_same_kind_better_than_nearest() -> None:
+    base, a, delta = update(1e-4)
+    exact = base + delta
+    generator = torch.Generator().manual_seed(2)
+    # Inputs that lie mostly in 16 of 512 directions, as activations do.
+    mixing = torch.randn(16, 512, generator=generator)
+    seen, unseen = (
+        torch.randn(200, 16, generator=generator) @ mixing + 0.5 * torch.randn(200, 512, generator=generator)
+        for _ in range(2)
+    )
+    outputs = [
+        ((round_to(exact, torch.bfloat16, rounding, "w", a, seen).double() - exact) @ unseen.double().T).norm()
+        for rounding in ("nearest", "calibrated")
+    ]
+    assert outputs[1] < 0.5 * outputs[0]
+    assert torch.equal(round_to(exact, torch.bfloat16, "calibrated", "w", a), exact.bfloat16())

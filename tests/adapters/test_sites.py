@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from updates import save_adapter
 
 from flexlora.adapters.lora import load_adapter
-from flexlora.adapters.sites import merge_sites, shared_names, untie
+from flexlora.adapters.sites import inputs_of, merge_sites, shared_names, untie
 from small_models import make_model
 
 
@@ -108,3 +108,18 @@ def test_untying_gives_the_output_its_own_weights(models_dir: Path) -> None:
     assert shared_names(model) == set()
     assert torch.equal(model.lm_head.weight, model.transformer.wte.weight)
     assert not model.config.tie_word_embeddings
+
+
+def test_the_inputs_of_layers_are_seen_while_the_model_runs(small_model: Path, tmp_path: Path) -> None:
+    model = load_adapter(AutoModelForCausalLM.from_pretrained(small_model), save_adapter(small_model, tmp_path / "a"))
+    sites = merge_sites(model.eval())
+    ids = torch.arange(10)[None]
+    with torch.no_grad():
+        seen = inputs_of(sites, lambda: model(input_ids=ids) and None, positions=4)
+        layer = model.base_model.model.model.layers[0]
+        kept: list[Tensor] = []
+        layer.mlp.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+        model(input_ids=ids)
+    assert torch.equal(seen["model.layers.0.mlp.up_proj.weight"], kept[0][0, ::3])
+    assert {rows.shape for rows in seen.values()} == {(4, 32)}
+    assert not layer.mlp.up_proj.base_layer._forward_pre_hooks

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer
 
 from flexlora import models
@@ -28,10 +29,10 @@ from flexlora.adapters.audit import (
     total,
 )
 from flexlora.adapters.lora import load_adapter
-from flexlora.adapters.prompts import ANSWER, encode, greedy_answer, logits_of, read_prompts
+from flexlora.adapters.prompts import ANSWER, encode, greedy_answer, logits_of, read_prompts, split
 from flexlora.adapters.rounding import ROUNDINGS, SAVED, Rounding, round_to
 from flexlora.adapters.saving import save_merged
-from flexlora.adapters.sites import Site, merge_sites, untie
+from flexlora.adapters.sites import Site, inputs_of, merge_sites, untie
 from flexlora.adapters.source import (
     Adapter,
     Fit,
@@ -47,6 +48,8 @@ from flexlora.progress import Advance, bar
 from flexlora.recipe import ModelSource
 
 WARN_ABOVE = 0.05
+POSITIONS = 512
+"""Inputs of a layer that `calibrated` looks at."""
 CANDIDATES: tuple[tuple[str, Rounding], ...] = (
     ("float32", "nearest"),
     *((dtype, rounding) for dtype in ("bfloat16", "float16") for rounding in ROUNDINGS),
@@ -69,7 +72,7 @@ def merge_adapter(
         adapter: a folder in PEFT's format, or the id of one on the hub.
         output: folder for the merged model, which must not exist; None audits only and writes nothing.
         dtype: `float32`, `bfloat16` or `float16`; None takes the base's own, as stored.
-        rounding: `nearest` or `shaped` (see `flexlora.adapters.rounding`).
+        rounding: `nearest` or `calibrated` (see `flexlora.adapters.rounding`).
         model: the base, where it is not the one that the adapter names.
         prompts: file of prompts to compare answers on; None takes the packaged sample.
         warn_above: the audit holds a warning if the relative error of the update is larger.
@@ -135,10 +138,11 @@ def _tokenizer(adapter: Adapter, base: ModelSource) -> Any:
 
 
 def _needed(fit: Fit, ids: Sequence[Sequence[int]], stored: torch.dtype) -> int:
-    """Bytes of memory: the model in float32, copies of the weights that change, work on the largest, and logits."""
+    """Bytes of memory: the model in float32, copies of what changes, work on the largest, inputs, logits."""
     vocabulary: int = fit.config.get_text_config().vocab_size
     logits = 4 * vocabulary * (sum(len(one) + ANSWER for one in ids) + 12 * max(len(one) + ANSWER for one in ids))
-    return 4 * fit.parameters + stored.itemsize * fit.changed + 64 * fit.largest + logits
+    inputs = 8 * POSITIONS * fit.inputs
+    return 4 * fit.parameters + stored.itemsize * fit.changed + 64 * fit.largest + logits + inputs
 
 
 def _load(base: ModelSource, adapter: Adapter, fit: Fit) -> tuple[Any, list[str]]:
@@ -163,10 +167,17 @@ def _audit(
 
     Args:
         model: the PEFT model, in float32.
-        ids: prompts.
+        ids: prompts; every second one is for calibration.
     """
     sites = merge_sites(model)
-    answered = [(greedy_answer(model, one), len(one)) for one in ids]
+    compared, calibration = split(list(ids))
+
+    def calibrate() -> None:
+        for one in calibration:
+            logits_of(model, one)
+
+    inputs = inputs_of(sites, calibrate, 1 + POSITIONS // (1 + len(calibration)))
+    answered = [(greedy_answer(model, one), len(one)) for one in compared]
     reference = [logits_of(model, tokens).cpu() for tokens, _ in answered]
 
     def disagreement() -> Disagreement:
@@ -180,7 +191,7 @@ def _audit(
     with model.disable_adapter(), bar("audit of the merge", len(candidates) * len(sites)) as advance:
         effect = disagreement()
         for dtype, rounding in candidates:
-            sums = {site.name: _write(site, dtype, rounding, rank, advance) for site in sites}
+            sums = {site.name: _write(site, dtype, rounding, inputs.get(site.name), rank, advance) for site in sites}
             overflow = any(one.overflow for one in sums.values())
             rows[dtype, rounding] = Row(
                 dtype=dtype,
@@ -195,10 +206,12 @@ def _audit(
     return effect, rows
 
 
-def _write(site: Site, dtype: str, rounding: Rounding, rank: int, advance: Advance) -> UpdateSums:
+def _write(
+    site: Site, dtype: str, rounding: Rounding, inputs: Tensor | None, rank: int, advance: Advance
+) -> UpdateSums:
     """Write a site's merged and rounded weight into the base, and measure it."""
     exact = site.merged()
-    rounded = round_to(exact, models.DTYPES[dtype], rounding, site.name, site.reads)
+    rounded = round_to(exact, models.DTYPES[dtype], rounding, site.name, site.reads, inputs)
     sums = measure_update(site.oriented(site.before), exact, rounded, site.reads)
     if rounding == "nearest" and dtype != "float32" and exact.ndim == 2 and not sums.overflow:
         sums.residual, sums.captured = low_rank_energy(exact - rounded.double(), rank)

@@ -63,6 +63,11 @@ def greedy_answer(model: Any, ids: list[int]) -> list[int]:
     return made
 
 
+def split(ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts to compare answers on, and to calibrate on every second one: no loss is measured where it was tuned."""
+    return ids[::2], ids[1::2]
+
+
 def logits_of(model: Any, ids: list[int]) -> torch.Tensor:
     """Logits of every position (t, vocabulary), float32."""
     logits: torch.Tensor = model(input_ids=torch.tensor([ids], device=model.device)).logits[0]

@@ -1,4 +1,4 @@
-"""Three ways of rounding a merged weight to a smaller dtype; the audit measures all, `SAVED` are those that models are
+"""Four ways of rounding a merged weight to a smaller dtype; the audit measures all, `SAVED` are those that models are
 saved with.
 
 `nearest` is what saving a model does. It has the smallest error, but where an update is smaller than half a step of the
@@ -8,7 +8,8 @@ mean of a noise (Gupta et al. 2015, Deep Learning with Limited Numerical Precisi
 mends: it is measured, to show so, and not offered.
 `shaped` goes up or down so that the errors of a row cancel in the directions that the adapter reads, the rows of A; it
 is the noise shaping of audio converters, with the adapter's input space in place of the audible band (the greedy path
-following of Lybrand & Saab 2021, with A for data).
+following of Lybrand & Saab 2021, with A for data). Inputs lie elsewhere too: it is measured, not offered.
+`calibrated` is the same along the directions in which a layer's inputs really lie, as some prompts show them.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Rounding = Literal["nearest", "stochastic", "shaped"]
+Rounding = Literal["nearest", "stochastic", "shaped", "calibrated"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
-SAVED: tuple[Rounding, ...] = ("nearest", "shaped")
+SAVED: tuple[Rounding, ...] = ("nearest", "calibrated")
 
 THRIFT = 1.0
 """How much `shaped` minds the error of a single weight; 0 lets the total error grow twofold for nothing."""
@@ -66,30 +67,30 @@ def stochastic(exact: Tensor, dtype: torch.dtype, seed: int = 0) -> Tensor:
     return torch.where(draw < odds, other, near).to(dtype)
 
 
-def shaped(exact: Tensor, dtype: torch.dtype, reads: Tensor, thrift: float = THRIFT) -> Tensor:
-    """`exact` in `dtype`, with errors E such that E Q^T stays near zero for an orthonormal basis Q of `reads`' rows.
+def shaped(exact: Tensor, dtype: torch.dtype, directions: Tensor, thrift: float = THRIFT) -> Tensor:
+    """`exact` in `dtype`, with errors E such that E Q stays near zero for the columns of Q, the longer the nearer.
 
     Inputs are taken one after another. Of the two neighbours of a weight the one is chosen that keeps
-    |s + e q_i|^2 + thrift (r / n) e^2 smaller, where s is the row's error so far as Q sees it, e the new error and q_i
-    what Q has for that input; then s moves by e q_i.
+    |s + e q_i|^2 + thrift (|Q|^2 / n) e^2 smaller, where s is the row's error so far as Q sees it, e the new error and
+    q_i what Q has for that input; then s moves by e q_i.
 
     Args:
         exact: W* (m, n), float64.
         dtype: the dtype to round to.
-        reads: A (r, n), any float dtype.
-        thrift: 0 looks at the adapter's directions only; the larger, the closer to `nearest`.
+        directions: Q (n, k), float32.
+        thrift: 0 looks at these directions only; the larger, the closer to `nearest`.
     """
     if dtype is torch.float32:
         return nearest(exact, dtype)
-    basis = torch.linalg.qr(reads.double().T).Q.float()  # (n, r)
-    size = basis.square().sum(1) + thrift * basis.shape[1] / basis.shape[0]  # (n,)
+    size = directions.square().sum(1)  # (n,)
+    size = size + thrift * size.mean()
     near, other = neighbours(exact.T, dtype)  # (n, m): a step reads one contiguous row
     errors = torch.stack([near - exact.T, other - exact.T]).float()  # (2, n, m)
     bounded = near.isfinite() & other.isfinite()
     errors = errors.where(bounded, 0)  # at the end of the range there is nothing to choose
-    seen = torch.zeros(exact.shape[0], basis.shape[1], device=exact.device)  # (m, r): s of every row
+    seen = torch.zeros(exact.shape[0], directions.shape[1], device=exact.device)  # (m, k): s of every row
     flips = torch.empty(exact.T.shape, dtype=torch.bool, device=exact.device)  # (n, m)
-    for i, q in enumerate(basis):
+    for i, q in enumerate(directions):
         e = errors[:, i]  # (2, m)
         cost = e * (2 * (seen @ q) + e * size[i])
         torch.lt(cost[1], cost[0], out=flips[i])
@@ -97,16 +98,39 @@ def shaped(exact: Tensor, dtype: torch.dtype, reads: Tensor, thrift: float = THR
     return torch.where(flips & bounded, other, near).T.to(dtype)
 
 
-def round_to(exact: Tensor, dtype: torch.dtype, rounding: Rounding, name: str, reads: Tensor | None) -> Tensor:
+def adapter_directions(reads: Tensor) -> Tensor:
+    """An orthonormal basis (n, r) of what the rows of A (r, n) span."""
+    basis: Tensor = torch.linalg.qr(reads.double().T).Q
+    return basis.float()
+
+
+def input_directions(inputs: Tensor, count: int = 64) -> Tensor:
+    """The principal directions (n, count) of inputs (t, n), float32, each as long as the inputs are along it (RMS)."""
+    _, values, rows = torch.linalg.svd(inputs / inputs.shape[0] ** 0.5, full_matrices=False)
+    scaled: Tensor = rows[:count] * values[:count, None]
+    return scaled.T.contiguous()
+
+
+def round_to(
+    exact: Tensor,
+    dtype: torch.dtype,
+    rounding: Rounding,
+    name: str,
+    reads: Tensor | None,
+    inputs: Tensor | None = None,
+) -> Tensor:
     """`exact` in `dtype`; the seed of `stochastic` is the parameter's name, so that a merge can be repeated.
 
     Args:
         exact: W*, float64; (m, n) where `reads` is given.
         reads: A (r, n), or None where an update has no input directions (embeddings, biases): `shaped` is then
             `nearest`.
+        inputs: (t, n), float32, for `calibrated`, which is `nearest` without.
     """
     if rounding == "stochastic":
         return stochastic(exact, dtype, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
     if rounding == "shaped" and reads is not None:
-        return shaped(exact, dtype, reads)
+        return shaped(exact, dtype, adapter_directions(reads))
+    if rounding == "calibrated" and inputs is not None:
+        return shaped(exact, dtype, input_directions(inputs))
     return nearest(exact, dtype)

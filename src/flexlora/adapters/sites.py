@@ -8,7 +8,7 @@ that is saved.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,31 @@ def _small(weight: Tensor) -> Tensor:
         if torch.equal(short := weight.to(dtype), weight):
             return short
     return weight.clone()
+
+
+def inputs_of(sites: Sequence[Site], run: Callable[[], None], positions: int) -> dict[str, Tensor]:
+    """What the adapted linear layers read while `run` runs the model: (t, n) float32 of each site with `reads`.
+
+    Args:
+        positions: how many positions of every forward pass are kept, evenly spaced.
+    """
+    found: dict[str, list[Tensor]] = {site.name: [] for site in sites if site.reads is not None}
+
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            rows = given[0].detach().reshape(-1, given[0].shape[-1])
+            found[name].append(rows[:: -(-rows.shape[0] // positions)].float())
+
+        return hook
+
+    layers: dict[str, Any] = {site.name: site.layer for site in sites if site.name in found}
+    hooks = [layer.get_base_layer().register_forward_pre_hook(keep(name)) for name, layer in layers.items()]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: torch.cat(rows) for name, rows in found.items() if rows}
 
 
 def untie(model: Any) -> None:

@@ -123,6 +123,8 @@ class Fit:
     """Values that merging changes."""
     largest: int
     """Values of the largest weight that it changes."""
+    inputs: int
+    """Values that all adapted linear layers together read at one position."""
     context: int | None
     """Most tokens that the model can attend to."""
     untie: bool
@@ -170,6 +172,7 @@ def check_fits(adapter: Adapter, base: ModelSource) -> Fit:
         parameters=parameters + embedding,
         changed=sum(sizes),
         largest=max(sizes),
+        inputs=sum(site.reads.shape[1] for site in sites if site.reads is not None),
         context=context,
         untie=untied,
     )

@@ -74,15 +74,15 @@ def chosen_row(audit: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _on_compensation(audit: Mapping[str, Any], dtype: str) -> str:
     effect = audit["adapter_effect"]
-    plain, shaped = (_find(audit, dtype, rounding) for rounding in ("nearest", "shaped"))
-    if plain["disagreement"] is None or shaped["disagreement"] is None:
+    plain, mended = (_find(audit, dtype, rounding) for rounding in ("nearest", "calibrated"))
+    if plain["disagreement"] is None or mended["disagreement"] is None:
         return f"{dtype} cannot hold the merged weights."
-    before, after = _share_of_effect(plain, effect), _share_of_effect(shaped, effect)
+    before, after = _share_of_effect(plain, effect), _share_of_effect(mended, effect)
     if before <= NEGLIGIBLE:
-        return f"There is nothing for a compensation (--rounding shaped) to mend in {dtype}."
+        return f"There is nothing for a compensation (--rounding calibrated) to mend in {dtype}."
     words = "helps" if after < 0.9 * before else "makes it worse" if after > 1.1 * before else "makes no difference"
     return (
-        f"Compensating (--rounding shaped) in {dtype} {words}: it leaves an error of {_percent(after)} % of the "
+        f"Compensating (--rounding calibrated) in {dtype} {words}: it leaves an error of {_percent(after)} % of the "
         f"adapter's effect on the logits, nearest {_percent(before)} %."
     )
 
