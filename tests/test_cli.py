@@ -10,7 +10,19 @@ import pytest
 from flexlora.cli import main
 from flexlora.execution.languages import ToolchainMissing, toolchain
 
-COMMANDS = ("run", "train", "generate", "execute", "evaluate", "score", "report", "compare", "recipes", "doctor")
+COMMANDS = (
+    "run",
+    "train",
+    "generate",
+    "execute",
+    "evaluate",
+    "score",
+    "report",
+    "compare",
+    "merge",
+    "recipes",
+    "doctor",
+)
 
 
 def flexlora(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
