@@ -41,7 +41,7 @@ def audit(plain: float = 0.6, shaped: float = 0.3, **changes: Any) -> dict[str, 
 def test_the_conclusion_says_what_is_lost_what_mends_it_and_what_that_explains() -> None:
     said = " ".join(conclusion(audit()))
     assert "changes 12.0 % of the base's next tokens" in said
-    assert "in bfloat16 loses 61.0 % of its update and changes 6.0 % of next tokens" in said
+    assert "in bfloat16 errs by 61.0 % of its update and changes 6.0 % of next tokens" in said
     assert "float32 mends it: there the merge is off by 6e-07" in said
     assert (
         "in bfloat16 helps: it leaves an error of 30.0 % of the adapter's effect on the logits, nearest 60.0 %" in said

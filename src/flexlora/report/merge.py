@@ -49,7 +49,7 @@ def conclusion(audit: Mapping[str, Any]) -> list[str]:
     share = _share_of_effect(row, effect)
     said = [
         f"The adapter changes {_percent(effect['next_token'])} % of the base's next tokens; merging it in "
-        f"{_name(row)} loses {_percent(row['update']['relative_error'])} % of its update and changes "
+        f"{_name(row)} errs by {_percent(row['update']['relative_error'])} % of its update and changes "
         f"{_percent(row['disagreement']['next_token'])} % of next tokens."
     ]
     if row["dtype"] != "float32":
