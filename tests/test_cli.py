@@ -19,9 +19,10 @@ COMMANDS = (
     "score",
     "report",
     "compare",
+    "spectrum",
+    "merge",
     "recipes",
     "doctor",
-    "spectrum",
 )
 
 

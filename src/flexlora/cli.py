@@ -311,6 +311,46 @@ def spectrum(
 
 
 @app.command()
+def merge(
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A PEFT adapter: a folder, or a hub id.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Folder for the merged model; a new one.")] = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option("--dtype", help="Of the saved weights (default: the base's own)."),
+    ] = None,
+    rounding: Annotated[
+        Literal["nearest", "calibrated"],
+        typer.Option("--rounding", help="calibrated: errors cancel along the inputs that prompts show."),
+    ] = "nearest",
+    model: Annotated[str | None, typer.Option("--model", help="The base, if not the one the adapter names.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="File of prompts to compare on: .jsonl with `prompt`, or text (blank lines)."),
+    ] = None,
+    warn_above: Annotated[
+        float, typer.Option("--warn-above", min=0, help="Warn if a larger share of the update is lost.")
+    ] = 0.05,
+    audit_only: Annotated[bool, typer.Option("--audit-only", help="Measure, and write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge an adapter into its base and say what that costs, in every dtype."""
+    if (output is None) != audit_only:
+        raise UsageError("give either --output DIR, for the merged model, or --audit-only.")
+    from flexlora import models
+    from flexlora.adapters.merge import merge_adapter
+    from flexlora.progress import say
+    from flexlora.report.merge import print_merge
+
+    models.quiet()
+    audit = merge_adapter(
+        adapter, output, dtype=dtype, rounding=rounding, model=model, prompts=prompts, warn_above=warn_above
+    )
+    _print_json(audit.as_dict()) if as_json else print_merge(audit.as_dict())
+    if audit.warning:
+        say(f"warning: {audit.warning}")
+
+
+@app.command()
 def recipes(as_json: JsonOption = False) -> None:
     """List the packaged recipes."""
     from flexlora.recipe import packaged, read_yaml
@@ -382,7 +422,7 @@ def main() -> None:
         print(f"flexlora: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as exit_:  # how typer ends, also after Ctrl-C
-        if exit_.code == INTERRUPTED and sys.argv[1:2] != ["doctor"]:
+        if exit_.code == INTERRUPTED and sys.argv[1:2] not in (["doctor"], ["merge"]):
             print("flexlora: what was finished is kept, and running again continues.", file=sys.stderr)
         raise
 

@@ -249,7 +249,8 @@ def _prompts_fit(task: Sequence[Problem], model: Any, tokenizer: Any, name: str)
 
 def _penalty_fits(adapted: Any, of_arm: Recipe) -> None:
     try:
-        FourierPenalty(adapted, **of_arm.penalty.model_dump())
+        # The skeleton has no values that could be a reference.
+        FourierPenalty(adapted, **of_arm.penalty.model_dump() | {"reference": "zero"})
     except ValueError as error:
         raise UsageError(f"penalty: {error}.") from error
 

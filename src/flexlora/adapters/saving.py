@@ -1,0 +1,108 @@
+"""Saving a merged model: aside, verified by loading it, and renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from flexlora import models
+from flexlora.adapters.audit import MergeAudit
+from flexlora.adapters.prompts import logits_of
+from flexlora.errors import FlexError, UsageError
+from flexlora.files import write_json
+
+AUDIT_FILE = "merge_audit.json"
+
+
+def save_merged(model: Any, tokenizer: Any, audit: MergeAudit, output: Path, ids: list[int]) -> None:
+    """Round what was not merged, save aside, verify, and rename.
+
+    Args:
+        model: the plain model in float32, its merged weights rounded to the audit's dtype already.
+        ids: a prompt to compare the loaded model on.
+
+    Raises:
+        FlexError: a weight is too large for the dtype, the disk is full, or what was saved does not load as it was.
+        UsageError: `output` has come to exist.
+    """
+    dtype = models.DTYPES[audit.dtype]
+    for name, value in model.named_parameters():
+        rounded = value.to(dtype)
+        if not rounded.isfinite().all():
+            raise FlexError(
+                f"{name}: some weights are too large for {audit.dtype} (the largest is {value.abs().max():.3g}); save "
+                "in another --dtype. Nothing was written."
+            )
+        value.copy_(rounded)
+    expected = logits_of(model, ids)
+    device = model.device
+    model.to(dtype)
+    digests = _digests(model)
+    with _aside(output) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / AUDIT_FILE, audit.as_dict())
+        model.to("meta")  # makes room for what was saved
+        _verify(folder, dtype, digests, expected, ids, device)
+
+
+def _verify(
+    folder: Path, dtype: torch.dtype, digests: dict[str, str], expected: Tensor, ids: list[int], device: torch.device
+) -> None:
+    """Load what was saved, as its users will: the dtype and every value are right, and so are a prompt's logits.
+
+    Raises:
+        FlexError: something differs.
+    """
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    if loaded.dtype != dtype:
+        raise FlexError(f"the saved model loads as {loaded.dtype}, not as {dtype}. Nothing was kept.")
+    found = _digests(loaded)
+    if wrong := sorted(name for name in digests.keys() | found.keys() if digests.get(name) != found.get(name)):
+        raise FlexError(
+            f"the saved model is not what was merged: {len(wrong)} weights differ, e.g. {wrong[0]}. Nothing was kept."
+        )
+    del loaded
+    # In float32, as the expected logits were computed: those of a half dtype would differ by its rounding.
+    again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    if not torch.allclose(logits_of(again, ids), expected, rtol=0, atol=1e-5 * float(expected.abs().max())):
+        raise FlexError("the saved model, loaded, gives other logits than the merged one. Nothing was kept.")
+    AutoTokenizer.from_pretrained(folder)
+
+
+def _digests(model: Any) -> dict[str, str]:
+    """A hash of every tensor's values, so that two models can be compared without both being in memory."""
+    return {
+        name: hashlib.sha256(value.detach().float().cpu().contiguous().numpy()).hexdigest()
+        for name, value in model.state_dict().items()
+    }
+
+
+@contextmanager
+def _aside(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that takes its name if the block succeeds; otherwise nothing is left of it."""
+    folder = output.with_name(f".{output.name}.partial")  # always this name: what a killed process left is removed
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        yield folder
+        if output.exists():
+            raise UsageError(f"{output}: exists now, and nothing is overwritten; choose another --output.")
+        folder.rename(output)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            full = error.errno == errno.ENOSPC or "No space left" in str(error)
+            raise FlexError(
+                f"{output}: {'the disk is full' if full else f'cannot be written ({error})'}. Nothing was kept."
+            ) from error
+        raise
