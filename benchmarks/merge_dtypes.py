@@ -22,6 +22,7 @@ from flexlora import models
 from flexlora.adapters import add_lora, lora_pairs
 from flexlora.adapters.audit import MergeAudit
 from flexlora.adapters.merge import merge_adapter
+from flexlora.adapters.rounding import ROUNDINGS
 from flexlora.recipe import Lora
 
 SPREADS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -101,13 +102,13 @@ def main() -> None:
     given = parser.parse_args()
     if given.adapters:
         for name in given.adapters:
-            print(f"\n{name}: {table(merge_adapter(name, prompts=given.prompts))}", flush=True)
+            print(f"\n{name}: {table(merge_adapter(name, prompts=given.prompts, measured=ROUNDINGS))}", flush=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         random_base(Path(folder) / "base")
         for spread in SPREADS:
             saved = save_adapter(Path(folder) / "base", spread, Path(folder) / f"adapter-{spread:g}")
-            print(f"\nspread {spread:g}: {table(merge_adapter(saved))}", flush=True)
+            print(f"\nspread {spread:g}: {table(merge_adapter(saved, measured=ROUNDINGS))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_names_that_lead_nowhere_are_refused(name: str, tmp_path: Path, monkeypa
     def never(*_: object) -> None:
         raise AssertionError("looked for on the hub")
 
-    monkeypatch.setattr("flexlora.spectra.hf_hub_download", never)
+    monkeypatch.setattr("flexlora.adapters.saved.snapshot_download", never)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     with pytest.raises(UsageError, match="there is no such folder"):

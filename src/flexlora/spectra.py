@@ -9,10 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-from flexlora.adapters.saved import CONFIG, WEIGHTS, saved_pairs
+from flexlora.adapters.saved import CONFIG, download, saved_pairs
 from flexlora.errors import UsageError
 from flexlora.folder import existing
 from flexlora.fourier import AdapterSpectrum, SpectrumOptions, adapter_spectrum
@@ -71,19 +68,4 @@ def _find(name: str) -> dict[str, Path]:
             f"{path}: neither an adapter (it has no {CONFIG}) nor a run directory. An adapter's folder is what PEFT's "
             "save_pretrained wrote; in a run it is RUN/ARM/train/adapter."
         )
-    # A slip in a path such as runs/demo must not be looked for on the hub, which without a network takes half a minute.
-    if name.startswith((".", "/", "~")) or name.count("/") != 1 or path.parent.is_dir():
-        raise UsageError(f"adapter {name!r}: there is no such folder. Give an adapter, a run or a hub id (owner/name).")
-    return {name: _download(name)}
-
-
-def _download(name: str) -> Path:
-    try:
-        hf_hub_download(name, WEIGHTS)
-        return Path(hf_hub_download(name, CONFIG)).parent
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UsageError(
-            f"adapter {name!r}: no such folder here, and from the hub it cannot be loaded: {reason}. Its repository "
-            f"needs {CONFIG} and {WEIGHTS}."
-        ) from error
+    return {name: download(name)}

@@ -20,6 +20,7 @@ from flexlora.adapters import saving, source
 from flexlora.adapters.lora import load_adapter
 from flexlora.adapters.merge import merge_adapter
 from flexlora.adapters.prompts import LONGEST, SAMPLE, encode, greedy_answer, logits_of, read_prompts
+from flexlora.adapters.rounding import ROUNDINGS
 from flexlora.cli import main
 from flexlora.errors import FlexError, UsageError
 from small_models import make_model
@@ -110,7 +111,7 @@ def test_every_weight_is_rounded_once_and_the_rest_of_the_model_is_the_bases(
 
 
 def test_the_audit_is_of_what_was_saved(small_update: Path, prompts: Path, tmp_path: Path) -> None:
-    audit = merge_adapter(small_update, tmp_path / "out", dtype="bfloat16", prompts=prompts)
+    audit = merge_adapter(small_update, tmp_path / "out", dtype="bfloat16", prompts=prompts, measured=ROUNDINGS)
     assert audit.stored_dtype == "bfloat16"
     base = load_file(small_update.parent / "base" / "model.safetensors")
     saved, factors = load_file(tmp_path / "out" / "model.safetensors"), load_file(small_update / source.WEIGHTS)
@@ -190,7 +191,7 @@ def test_a_dtype_too_small_is_shown_in_the_audit_and_never_saved(
     weights[f"{UP}.weight"][0, 0] = 1e6
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
     adapter = save_adapter(small_model, tmp_path / "adapter")
-    audit = merge_adapter(adapter, model=str(base), dtype="float16", prompts=prompts)
+    audit = merge_adapter(adapter, model=str(base), dtype="float16", prompts=prompts, measured=ROUNDINGS)
     assert audit.row("float16").disagreement is None
     assert audit.row("float16").update.overflow == 1
     assert audit.row("bfloat16").disagreement is not None
@@ -296,7 +297,7 @@ except UsageError as error:
     assert done.returncode == 0, done.stderr
     found, missing = done.stdout.splitlines()
     assert found == f"{COMMIT} float32"
-    assert "'me/nothing': there is no such folder, and the hub did not give it" in missing
+    assert "'me/nothing': no such folder here, and from the hub it cannot be loaded" in missing
     assert (
         load_file(tmp_path / "out" / "model.safetensors").keys() == load_file(small_model / "model.safetensors").keys()
     )

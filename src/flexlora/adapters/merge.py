@@ -30,7 +30,7 @@ from flexlora.adapters.audit import (
 )
 from flexlora.adapters.lora import load_adapter
 from flexlora.adapters.prompts import ANSWER, encode, greedy_answer, logits_of, read_prompts, split
-from flexlora.adapters.rounding import ROUNDINGS, SAVED, Rounding, round_to
+from flexlora.adapters.rounding import SAVED, Rounding, round_to
 from flexlora.adapters.saving import save_merged
 from flexlora.adapters.sites import Site, inputs_of, merge_sites, untie
 from flexlora.adapters.source import (
@@ -48,12 +48,9 @@ from flexlora.progress import Advance, bar
 from flexlora.recipe import ModelSource
 
 WARN_ABOVE = 0.05
+NEAREST: Rounding = "nearest"
 POSITIONS = 512
 """Inputs of a layer that `calibrated` looks at."""
-CANDIDATES: tuple[tuple[str, Rounding], ...] = (
-    ("float32", "nearest"),
-    *((dtype, rounding) for dtype in ("bfloat16", "float16") for rounding in ROUNDINGS),
-)
 
 
 def merge_adapter(
@@ -65,6 +62,7 @@ def merge_adapter(
     model: str | None = None,
     prompts: Path | None = None,
     warn_above: float = WARN_ABOVE,
+    measured: Sequence[Rounding] = SAVED,
 ) -> MergeAudit:
     """Merge a LoRA adapter into its base, audit the merge in every dtype, and save the result.
 
@@ -76,6 +74,7 @@ def merge_adapter(
         model: the base, where it is not the one that the adapter names.
         prompts: file of prompts to compare answers on; None takes the packaged sample.
         warn_above: the audit holds a warning if the relative error of the update is larger.
+        measured: roundings that the audit measures in the half dtypes, `rounding` among them.
 
     Raises:
         UsageError: something given is missing, does not fit, exists already, or there is no room; nothing was loaded.
@@ -97,7 +96,8 @@ def merge_adapter(
     check_memory(_needed(fit, ids, models.DTYPES[stored]))
 
     wrapped, notes = _load(base, found, fit)
-    order = sorted(CANDIDATES, key=lambda candidate: candidate == (dtype, rounding))  # the chosen one stays in place
+    candidates = [("float32", NEAREST), *((half, way) for half in ("bfloat16", "float16") for way in measured)]
+    order = sorted(candidates, key=lambda candidate: candidate == (dtype, rounding))  # the chosen one stays in place
     with torch.no_grad():
         effect, rows = _audit(wrapped, order, ids, found.rank)
         audit = MergeAudit(
@@ -107,7 +107,7 @@ def merge_adapter(
             dtype=dtype,
             rounding=rounding,
             adapter_effect=effect,
-            rows=tuple(rows[candidate] for candidate in CANDIDATES),
+            rows=tuple(rows[candidate] for candidate in candidates),
             warn_above=warn_above,
             warning=_warning(rows[dtype, rounding], warn_above),
             notes=tuple(notes),

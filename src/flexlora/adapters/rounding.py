@@ -1,4 +1,4 @@
-"""Four ways of rounding a merged weight to a smaller dtype; the audit measures all, `SAVED` are those that models are
+"""Four ways of rounding a merged weight to a smaller dtype; `SAVED` are those that models are
 saved with.
 
 `nearest` is what saving a model does. It has the smallest error, but where an update is smaller than half a step of the

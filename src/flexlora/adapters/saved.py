@@ -14,6 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 from peft import LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
@@ -57,6 +64,29 @@ def saved_pairs(folder: Path) -> list[SavedPair]:
     if not factors:
         raise UsageError(f"{folder / WEIGHTS}: holds no LoRA factors (lora_A, lora_B). Was the adapter saved by PEFT?")
     return [_pair(folder, config, module, factors[module]) for module in sorted(factors, key=_in_order)]
+
+
+def download(name: str) -> Path:
+    """The folder of an adapter on the hub: its two files, and its tokenizer where there is one.
+
+    Raises:
+        UsageError: the name is no hub id, or the hub has no such adapter.
+    """
+    # A slip in a path such as runs/demo must not be looked for on the hub, which without a network takes half a minute.
+    if name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name).parent.is_dir():
+        raise UsageError(f"adapter {name!r}: there is no such folder. Give an adapter, a run or a hub id (owner/name).")
+    wanted = [CONFIG, WEIGHTS, "tokenizer*", "special_tokens_map.json"]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=wanted))
+        reason = "" if all((folder / file).is_file() for file in (CONFIG, WEIGHTS)) else "it holds no adapter"
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if reason:
+        raise UsageError(
+            f"adapter {name!r}: no such folder here, and from the hub it cannot be loaded: {reason}. Its repository "
+            f"needs {CONFIG} and {WEIGHTS}."
+        )
+    return folder
 
 
 def _config(folder: Path) -> LoraConfig:

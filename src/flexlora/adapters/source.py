@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -13,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 
 from flexlora import models
+from flexlora.adapters.saved import CONFIG, WEIGHTS, download
 from flexlora.adapters.sites import merge_sites, shared_names
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 GIB = 1 << 30
 
@@ -54,7 +51,7 @@ def find_adapter(name: str | Path) -> Adapter:
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = _download(str(name))
+        folder = download(str(name))
     missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
     if missing:
         inside = next(iter(sorted(folder.glob(f"**/{CONFIG}"))), None)
@@ -68,17 +65,6 @@ def find_adapter(name: str | Path) -> Adapter:
         raise UsageError(f"adapter {str(name)!r}: damaged ({error}). Was the download or the save complete?") from error
     _refuse_other_kinds(str(name), config)
     return Adapter(path=folder, config=config)
-
-
-def _download(name: str) -> Path:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
-        raise UsageError(f"adapter {name!r}: there is no such folder, and it is no hub id (owner/name).")
-    try:
-        return Path(snapshot_download(name, allow_patterns=["adapter_*", "tokenizer*", "special_tokens_map.json"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UsageError(
-            f"adapter {name!r}: there is no such folder, and the hub did not give it ({str(error).splitlines()[0]})."
-        ) from error
 
 
 def _refuse_other_kinds(name: str, config: dict[str, Any]) -> None:
