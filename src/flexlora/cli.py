@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -416,6 +417,8 @@ def doctor(
 
 def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 wrong usage or recipe, 130 interrupted."""
+    # Where it is installed, PEFT imports it, and on a CPU it regrets a kernel that nothing here uses.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except FlexError as error:

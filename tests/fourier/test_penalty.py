@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -69,6 +71,40 @@ def test_gradient_and_value_equal_autograd_of_the_explicit_formula(tau: float, o
         else:
             assert parameter.grad.is_contiguous()
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    m=st.integers(1, 20),
+    n=st.integers(1, 20),
+    r=st.integers(1, 4),
+    dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.float16]),
+    view=st.sampled_from(["factors", "rows", "delta"]),
+    tau=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+)
+def test_any_shape_and_dtype_gives_the_gradient_of_the_explicit_formula(
+    m: int, n: int, r: int, dtype: torch.dtype, view: str, tau: float
+) -> None:
+    torch.manual_seed(m + 20 * n)
+    model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(n, m)), LoraConfig(r=r, target_modules=["0"]))
+    (pair,) = lora_pairs(model)
+    for factor in (pair.A, pair.B):
+        factor.data = torch.randn(factor.shape).to(dtype)
+    value = FourierPenalty(model, lam=0.5, view=view, tau=tau).add_gradient()
+    found = [factor.grad for factor in (pair.A, pair.B)]
+    assert all(gradient.dtype == dtype for gradient in found)
+    model.zero_grad()
+    for factor in (pair.A, pair.B):
+        factor.data = factor.data.double()
+        factor.grad = None
+    expected = explicit(model, view, tau)
+    (0.5 * expected).backward()
+    torch.testing.assert_close(value.double(), expected.detach().double(), rtol=1e-4, atol=1e-4)
+    # Computed in float32, rounded to the parameter's dtype.
+    precision = max(torch.finfo(dtype).eps, 1e-5)
+    for gradient, factor in zip(found, (pair.A, pair.B), strict=True):
+        scale = factor.grad.abs().max().item() + 1
+        torch.testing.assert_close(gradient.double(), factor.grad, rtol=precision, atol=2 * precision * scale)
 
 
 @pytest.mark.parametrize("view", ["factors", "rows", "delta"])

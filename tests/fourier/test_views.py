@@ -77,6 +77,30 @@ def test_descending_the_penalty_removes_exactly_the_penalised_band() -> None:
     assert after[:, 9:].abs().max() < 1e-12
 
 
+def dft_operator(g_K: torch.Tensor, n: int) -> torch.Tensor:
+    """C_g as an explicit symmetric matrix, from the DFT matrix."""
+    k = torch.arange(n, dtype=torch.float64)
+    dft = torch.exp(-2j * torch.pi * k[:, None] * k / n) / n**0.5
+    return (dft.conj().T @ torch.diag(folded(g_K, n).to(dft.dtype)) @ dft).real
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(1, 40), options=st.sampled_from(WEIGHTINGS), seed=st.integers(0, 999))
+def test_value_and_gradient_equal_the_explicit_operator(n: int, options: dict[str, Any], seed: int) -> None:
+    w, g = normal(n, seed=seed), Weighting(**options).g(n)
+    operator = dft_operator(g, n)
+    value, gradient = vectors_penalty(w[None], g)
+    torch.testing.assert_close(value, w @ operator @ w, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(gradient[0], 2 * operator @ w, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 31, 32])
+def test_with_all_weights_one_the_penalty_is_the_squared_norm(n: int) -> None:
+    """Parseval, for odd and even lengths."""
+    w = normal(3, n)
+    torch.testing.assert_close(vectors_penalty(w, torch.ones(n // 2 + 1).double())[0], w.square().sum())
+
+
 # The merged update
 
 
@@ -129,6 +153,22 @@ def test_delta_equals_fft2_of_the_product_and_its_autograd(
     torch.testing.assert_close(found.energy, energy.detach(), rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(found.grad_A, A.grad, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(found.grad_B, B.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("options", WEIGHTINGS)
+def test_gradients_are_the_slope_along_any_direction(options: dict[str, Any]) -> None:
+    """Central differences; R of vectors is quadratic and that of delta quartic, so that they are all but exact."""
+    weighting, h = Weighting(**options), 1e-4
+    w, toward = normal(2, 15), normal(2, 15, seed=1)
+    values = [vectors_penalty(w + sign * h * toward, weighting.g(15))[0] for sign in (1, -1)]
+    slope = (vectors_penalty(w, weighting.g(15))[1] * toward).sum()
+    torch.testing.assert_close((values[0] - values[1]) / (2 * h), slope, rtol=1e-7, atol=1e-8)
+    A, B, s = normal(1, 3, 15), normal(1, 10, 3, seed=2), torch.tensor([1.5], dtype=torch.float64)
+    to_A, to_B = normal(1, 3, 15, seed=3), normal(1, 10, 3, seed=4)
+    values = [closed_form(A + sign * h * to_A, B + sign * h * to_B, s, weighting).value for sign in (1, -1)]
+    found = closed_form(A, B, s, weighting)
+    slope = (found.grad_A * to_A).sum() + (found.grad_B * to_B).sum()
+    torch.testing.assert_close((values[0] - values[1]) / (2 * h), slope, rtol=1e-6, atol=1e-6)
 
 
 def test_delta_is_unchanged_by_any_invertible_change_of_the_rank_basis() -> None:
