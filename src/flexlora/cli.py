@@ -289,6 +289,9 @@ def spectrum(
         Literal["row", "column"],
         typer.Option("--flatten", help="For factors: vec(B) runs fastest over the rank (row) or the outputs (column)."),
     ] = "row",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="A row for each module in place of one for each kind of module.")
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE.png", help="Draw them to this file, which is replaced if it exists."),
@@ -308,7 +311,7 @@ def spectrum(
     if as_json:
         _print_json({label: one.as_dict() for label, one in spectra.items()})
     else:
-        print_spectra(spectra)
+        print_spectra(spectra, layers=layers)
 
 
 @app.command()

@@ -48,6 +48,18 @@ def test_a_bar_has_a_character_a_band_on_a_logarithmic_scale() -> None:
     assert bar(Spectrum(bands=(2, 1, 0.5, 0.5), **four)) == "▆▄▂▂"  # type: ignore[arg-type]
 
 
+def test_layers_have_a_row_each_by_their_short_names() -> None:
+    first, second = (waves(band) for band in (2, 12))
+    pairs = [Pair(f"base_model.model.model.layers.{i}.mlp.up_proj", w, w.mT) for i, w in enumerate((first, second))]
+    text = io.StringIO()
+    one = adapter_spectrum(pairs, SpectrumOptions())
+    print_spectra({"run": one}, Console(file=text, width=100), layers=True)
+    rows = [line for line in text.getvalue().splitlines() if "layers." in line]
+    assert [row.split()[0] for row in rows] == ["layers.0.mlp.up_proj", "layers.1.mlp.up_proj"] * 2  # of A and of B
+    assert "0.0 % · 0.16" in rows[0]
+    assert "100.0 % · 0.78" in rows[1]
+
+
 def test_adapters_stand_side_by_side_with_the_noise_beside_them() -> None:
     text = printed(100, {"run/plain": spectrum(2, 12), "run/fourier": spectrum(2)})
     lines = text.splitlines()

@@ -1,4 +1,4 @@
-"""Spectra of adapters in the terminal: side by side, by factor and by kind of module, each band against white noise."""
+"""Spectra of adapters in the terminal: side by side, by factor and by kind of module or layer, against white noise."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ VIEWS = {
 }
 LEVELS = "·▁▂▃▄▅▆▇█"
 """From a quarter of white noise's power, or less, to four times; ▄ is as much as white noise."""
-LABEL = 20
+LABEL, LONG_LABEL = 20, 28
 NUMBERS = 24
 
 
-def print_spectra(spectra: Mapping[str, AdapterSpectrum], console: Console | None = None) -> None:
+def print_spectra(spectra: Mapping[str, AdapterSpectrum], console: Console | None = None, layers: bool = False) -> None:
     """Print adapters side by side, as many as fit, the rest in further tables.
 
     Args:
         spectra: label -> spectrum, all of equal options.
         console: where to; the terminal by default.
+        layers: a row for each module in place of one for each kind of module.
     """
     console = console or Console()
     options = next(iter(spectra.values())).options
-    across = max(1, (console.width - LABEL - 2) // (max(NUMBERS, options.bands) + 2))
+    across = max(1, (console.width - (LONG_LABEL if layers else LABEL) - 2) // (max(NUMBERS, options.bands) + 2))
     labels = list(spectra)
     for start in range(0, len(labels), across):
         shown = {label: spectra[label] for label in labels[start : start + across]}
-        console.print(_table(shown, f"Power spectrum: {VIEWS[options.view]}"))
+        console.print(_table(shown, f"Power spectrum: {VIEWS[options.view]}", layers))
     console.print(
         Text(
             f"Energy · its share above tau = {options.tau:g} of Nyquist · centroid (mean frequency). Bars: power in "
@@ -47,22 +48,27 @@ def print_spectra(spectra: Mapping[str, AdapterSpectrum], console: Console | Non
     )
 
 
-def _table(spectra: Mapping[str, AdapterSpectrum], title: str) -> Table:
+def _table(spectra: Mapping[str, AdapterSpectrum], title: str, layers: bool) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("", overflow="fold", max_width=LABEL)
+    table.add_column("", overflow="fold", max_width=LONG_LABEL if layers else LABEL)
     for label in spectra:
         table.add_column(Text(label), overflow="fold")
     totals = {label: one.total() for label, one in spectra.items()}
-    kinds = {label: one.kinds() for label, one in spectra.items()}
+    parts = {label: _layers(one) if layers else one.kinds() for label, one in spectra.items()}
     for factor, first in next(iter(totals.values())).items():
         noise = f"\nnoise {_percent(first.noise_high_share)} · {first.noise_centroid:.2f}"
         head = Text.assemble((factor, "bold"), (noise, "dim"))
         table.add_row(head, *(_cell(total[factor], "bold") for total in totals.values()))
-        for kind in dict.fromkeys(kind for one in kinds.values() for kind in one):
-            row = [_cell(one[kind][factor]) if kind in one else Text("not adapted", "dim") for one in kinds.values()]
-            table.add_row(Text(f"  {kind}"), *row)
+        for name in dict.fromkeys(name for one in parts.values() for name in one):
+            row = [_cell(one[name][factor]) if name in one else Text("not adapted", "dim") for one in parts.values()]
+            table.add_row(Text(f"  {name}"), *row)
         table.add_section()
     return table
+
+
+def _layers(one: AdapterSpectrum) -> dict[str, Mapping[str, Spectrum]]:
+    """The spectra of each module, by names without what stands before all of them."""
+    return {name.removeprefix("base_model.model.").removeprefix("model."): parts for name, parts in one.modules.items()}
 
 
 def _cell(spectrum: Spectrum, style: str = "") -> Text:
