@@ -155,6 +155,13 @@ def test_a_resumed_training_equals_an_undisturbed_one(options: dict[str, Any], t
     assert all(same) if options.get("reference") else not any(same)  # a fresh model has the same initial values
 
 
+def test_the_mixin_comes_first() -> None:
+    with pytest.raises(TypeError, match="FourierMixin comes first"):
+
+        class Backwards(Trainer, FourierMixin):
+            pass
+
+
 def test_a_checkpoint_without_the_penalty_s_state_is_refused(tmp_path: Path) -> None:
     options = {"lam": 0.5}
     make_trainer(tmp_path, options, save_strategy="steps", save_steps=3, max_steps=3).train()

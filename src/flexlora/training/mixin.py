@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from flexlora.errors import UsageError
 from flexlora.fourier import FourierPenalty
@@ -41,6 +41,12 @@ class FourierMixin:
         UsageError: under DeepSpeed or FSDP1, before a model is loaded; or a checkpoint lacks the state it needs.
         ValueError: as for `FourierPenalty`.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if Trainer in order and order.index(Trainer) < order.index(FourierMixin):
+            raise TypeError(f"{cls.__name__}: FourierMixin comes first, before the trainer that it extends")
 
     def __init__(self, *args: Any, penalty: Mapping[str, Any], **kwargs: Any) -> None:
         for given in (*args, *kwargs.values()):
