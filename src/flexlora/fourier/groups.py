@@ -1,19 +1,19 @@
 """Factors of equal shape, transformed together: what `FourierPenalty` is made of.
 
 A group is worked through in chunks that stay in the processor's cache (on a GPU, in one), in float32 whatever the
-dtype of the factors (RFFT refuses half precision on CPU), in buffers that are kept from step to step.
+dtype of the factors (RFFT refuses half precision on CPU). On a CPU the vectors' buffers are kept from step to step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from flexlora.fourier.controls import Control, bin_weights, delta_weights, permutation
 from flexlora.fourier.parameters import add_gradients, add_values, whole
-from flexlora.fourier.views import Buffers, DeltaPenalty, delta_penalty, vectors_penalty
+from flexlora.fourier.views import Buffers, delta_penalty, delta_value, vectors_penalty
 from flexlora.fourier.weighting import Weighting
 
 CHUNK_BYTES = {"cpu": 6 << 20}
@@ -165,7 +165,8 @@ class PairGroup:
             h.to(self._device, torch.float32) for h in (form.h_n, form.h_m, _above(weights).h(n), _above(weights).h(m))
         )
         self._floor, self._gain, self._inside = form.floor, form.gain, form.inside
-        self._departs = any(b.reference is not None and b.reference.any() for _, b in pairs)
+        self._same = control == "none" and (weights.shape, form.floor, form.gain) == ("step", 0.0, 1.0)
+        self._departs = any(b.reference is not None and bool(b.reference.any()) for _, b in pairs)
         self._order_A, self._order_B = (
             _orders([pair[side].name for pair in pairs], size, control, self._device)
             for side, size in enumerate((n, m))
@@ -176,11 +177,13 @@ class PairGroup:
         value = torch.zeros((), device=self._device)
         for part in self._parts():
             A_GRN, B_GRM = self._stacked(part)
-            found = self._penalty(A_GRN, B_GRM, part)
+            found = delta_penalty(*self._arguments(A_GRN, B_GRM, part))
             value += found.value
             if not factor:
                 continue
             grad_A, grad_B = found.grad_A[:, : self._rank], found.grad_B.mT[:, : self._rank]
+            if self._departs:  # A stands in both halves of the product, see _stacked
+                grad_A = grad_A + found.grad_A[:, self._rank :]
             if self._order_A is not None and self._order_B is not None:
                 grad_A, grad_B = _back(grad_A, self._order_A[part]), _back(grad_B, self._order_B[part])
             for side, gradients in enumerate((grad_A, grad_B.mT)):
@@ -195,18 +198,19 @@ class PairGroup:
         total = torch.zeros(3, device=self._device)
         for part in self._parts():
             A_GRN, B_GRM = self._stacked(part)
-            found = self._penalty(A_GRN, B_GRM, part)
-            high = delta_penalty(A_GRN, B_GRM.mT, self._s_G[part], self._high_n, self._high_m).value
-            total += torch.stack([found.value, found.energy, high])
+            value, energy = delta_value(*self._arguments(A_GRN, B_GRM, part))
+            high = value
+            if not self._same:
+                high, _ = delta_value(A_GRN, B_GRM.mT, self._s_G[part], self._high_n, self._high_m)
+            total += torch.stack([value, energy, high])
         return Measure(*total)
 
-    def _penalty(self, A_GRN: torch.Tensor, B_GRM: torch.Tensor, part: slice) -> DeltaPenalty:
+    def _arguments(self, A_GRN: torch.Tensor, B_GRM: torch.Tensor, part: slice) -> tuple[Any, ...]:
+        """Of `delta_penalty`, for a chunk."""
         if self._order_A is not None and self._order_B is not None:
             A_GRN = A_GRN.gather(2, self._order_A[part].expand_as(A_GRN))
             B_GRM = B_GRM.gather(2, self._order_B[part].expand_as(B_GRM))
-        return delta_penalty(
-            A_GRN, B_GRM.mT, self._s_G[part], self._h_n, self._h_m, self._floor, self._gain, self._inside
-        )
+        return (A_GRN, B_GRM.mT, self._s_G[part], self._h_n, self._h_m, self._floor, self._gain, self._inside)
 
     def _parts(self) -> Iterator[slice]:
         per_pair = sum(factor.parameter.numel() for factor in self._pairs[0])
@@ -215,7 +219,8 @@ class PairGroup:
     def _stacked(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """A (C, r, n) and B transposed (C, r, m), float32.
 
-        With references the update is dW - dW_0 = s [B, -B_0] [A; A_0], of rank 2 r; none is needed where B_0 = 0.
+        With references it is dW - dW_0 = s [B - B_0, B_0] [A; A - A_0], of rank 2 r, which keeps its digits however
+        small the departure is; where B_0 = 0 it is dW.
         """
         A_GRN = torch.stack([whole(a.parameter) for a, _ in self._pairs[part]]).float()
         B_GRM = torch.stack([whole(b.parameter).mT for _, b in self._pairs[part]]).float()
@@ -224,7 +229,7 @@ class PairGroup:
         starts = [(a.reference, b.reference) for a, b in self._pairs[part]]
         A_0 = torch.stack([a for a, _ in starts if a is not None])
         B_0 = torch.stack([b.mT for _, b in starts if b is not None])
-        return torch.cat([A_GRN, A_0], dim=1), torch.cat([B_GRM, -B_0], dim=1)
+        return torch.cat([A_GRN, A_GRN - A_0], dim=1), torch.cat([B_GRM - B_0, B_0], dim=1)
 
 
 def _departure(factor: Factor) -> torch.Tensor:

@@ -44,12 +44,12 @@ def filtered(x_N: torch.Tensor, h_K: torch.Tensor, buffers: Buffers | None = Non
         h_K: (K,), K = N // 2 + 1, in the dtype of `x_N`.
         buffers: where the work is done and the result lies; for tensors of the shape of `x_N`.
     """
-    spectrum, result = buffers or Buffers.like(x_N)
-    torch.fft.rfft(x_N, norm="ortho", out=spectrum)
+    spectrum, result = buffers or (None, None)
+    spectrum = torch.fft.rfft(x_N, norm="ortho", out=spectrum)
     # As real numbers: a product of complex by real would first make complex numbers of h.
     torch.view_as_real(spectrum).flatten(-2).mul_(h_K.repeat_interleave(2))
-    torch.fft.irfft(spectrum, n=x_N.shape[-1], norm="ortho", out=result)
-    return result
+    done: torch.Tensor = torch.fft.irfft(spectrum, n=x_N.shape[-1], norm="ortho", out=result)
+    return done
 
 
 def vectors_penalty(
@@ -82,6 +82,60 @@ class DeltaPenalty(NamedTuple):
     """dR/dB, (G, m, r)."""
 
 
+class _Products(NamedTuple):
+    """What value and gradient of `delta` are made of: filtered factors, and (G, r, r) products of them."""
+
+    B_GRM: torch.Tensor
+    high_A: torch.Tensor
+    high_B: torch.Tensor
+    G_A: torch.Tensor
+    H_A: torch.Tensor
+    G_B: torch.Tensor
+    H_B: torch.Tensor
+    L_B: torch.Tensor
+
+    @classmethod
+    def of(cls, A_GRN: torch.Tensor, B_GMR: torch.Tensor, h_n: torch.Tensor, h_m: torch.Tensor) -> _Products:
+        B_GRM = B_GMR.mT.contiguous()
+        high_A, high_B = filtered(A_GRN, h_n), filtered(B_GRM, h_m)
+        return cls(
+            B_GRM=B_GRM,
+            high_A=high_A,
+            high_B=high_B,
+            G_A=A_GRN @ A_GRN.mT,
+            H_A=high_A @ A_GRN.mT,
+            G_B=B_GRM @ B_GMR,
+            H_B=high_B @ B_GMR,
+            L_B=(B_GRM - high_B) @ B_GMR,
+        )
+
+    def value_and_energy(
+        self, A_GRN: torch.Tensor, s_G: torch.Tensor, floor: float, gain: float, inside: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """tr(X Y) of symmetric X, Y is the sum of their products by element."""
+        s2_G = s_G.square()
+        if inside:
+            shaped_G = (self.L_B * ((A_GRN - self.high_A) @ A_GRN.mT)).sum(dim=(1, 2))
+        else:
+            shaped_G = (self.H_B * self.G_A).sum(dim=(1, 2)) + (self.L_B * self.H_A).sum(dim=(1, 2))
+        energy_G = s2_G * (self.G_B * self.G_A).sum(dim=(1, 2))
+        return ((gain - floor) * s2_G * shaped_G + floor * energy_G).sum(), energy_G.sum()
+
+
+def delta_value(
+    A_GRN: torch.Tensor,
+    B_GMR: torch.Tensor,
+    s_G: torch.Tensor,
+    h_n: torch.Tensor,
+    h_m: torch.Tensor,
+    floor: float = 0.0,
+    gain: float = 1.0,
+    inside: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Value and energy of `delta_penalty`, without its gradients."""
+    return _Products.of(A_GRN, B_GMR, h_n, h_m).value_and_energy(A_GRN, s_G, floor, gain, inside)
+
+
 def delta_penalty(
     A_GRN: torch.Tensor,
     B_GMR: torch.Tensor,
@@ -107,30 +161,19 @@ def delta_penalty(
         gain: weight where it is 1.
         inside: the weight is l(f_u) l(f_v) in place of 1 - l(f_u) l(f_v), and the value s^2 tr(L_B L_A).
     """
-    B_GRM = B_GMR.mT.contiguous()
-    high_A, high_B = filtered(A_GRN, h_n), filtered(B_GRM, h_m)
-    low_B = B_GRM - high_B
-    G_A, H_A = A_GRN @ A_GRN.mT, high_A @ A_GRN.mT
-    G_B, L_B = B_GRM @ B_GMR, low_B @ B_GMR
-    s2_G = s_G.square()
-    twice_G11 = 2 * s2_G[:, None, None]
-    span = gain - floor
-    # dR/dA = 2 s^2 [left_A A + left_high C_h A] and dR/dB the same, with r x r matrices on the left. tr(X Y) of
-    # symmetric X, Y is the sum of their products by element.
+    p = _Products.of(A_GRN, B_GMR, h_n, h_m)
+    value, energy = p.value_and_energy(A_GRN, s_G, floor, gain, inside)
+    span, twice_G11 = gain - floor, 2 * s_G.square()[:, None, None]
+    # dR/dA = 2 s^2 [left_A A + left_high_A C_h A], and dR/dB^T = 2 s^2 [left_B B^T + left_high_B C_h B^T].
     if inside:
-        L_A = (A_GRN - high_A) @ A_GRN.mT
-        value_G = (L_B * L_A).sum(dim=(1, 2))
-        left_A, left_high_A = L_B, -L_B
-        left_low_B, left_high_B = L_A, torch.zeros_like(L_A)
+        left_A, left_high_A = p.L_B, -p.L_B
+        left_B = (A_GRN - p.high_A) @ A_GRN.mT
+        left_high_B = -left_B
     else:
-        H_B = high_B @ B_GMR
-        value_G = (H_B * G_A).sum(dim=(1, 2)) + (L_B * H_A).sum(dim=(1, 2))
-        left_A, left_high_A = H_B, L_B
-        left_low_B, left_high_B = H_A, G_A
-    energy_G = s2_G * (G_B * G_A).sum(dim=(1, 2))
-    grad_A = (twice_G11 * (span * left_A + floor * G_B)) @ A_GRN
-    grad_A.baddbmm_(twice_G11 * span * left_high_A, high_A)
-    grad_B = (twice_G11 * (span * left_low_B + floor * G_A)) @ low_B
-    grad_B.baddbmm_(twice_G11 * (span * left_high_B + floor * G_A), high_B)
-    value = (span * s2_G * value_G + floor * energy_G).sum()
-    return DeltaPenalty(value=value, energy=energy_G.sum(), grad_A=grad_A, grad_B=grad_B.mT)
+        left_A, left_high_A = p.H_B, p.L_B
+        left_B, left_high_B = p.H_A, p.G_A - p.H_A
+    grad_A = (twice_G11 * (span * left_A + floor * p.G_B)) @ A_GRN
+    grad_A.baddbmm_(twice_G11 * span * left_high_A, p.high_A)
+    grad_B = (twice_G11 * (span * left_B + floor * p.G_A)) @ p.B_GRM
+    grad_B.baddbmm_(twice_G11 * span * left_high_B, p.high_B)
+    return DeltaPenalty(value=value, energy=energy, grad_A=grad_A, grad_B=grad_B.mT)
