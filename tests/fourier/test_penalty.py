@@ -180,5 +180,5 @@ def test_bad_options_are_refused_with_the_value(options: dict[str, float], part:
 
 
 def test_a_model_without_an_adapter_is_refused() -> None:
-    with pytest.raises(ValueError, match="no trainable LoRA factors"):
+    with pytest.raises(ValueError, match="the model has no LoRA factors"):
         FourierPenalty(torch.nn.Linear(2, 2), lam=0.1)

@@ -1,16 +1,17 @@
 """The A/B pairs of a model's active LoRA adapters.
 
 Found by walking PEFT's LoRA layers, not by parameter names, so that frozen, inactive and other kinds of adapter
-parameters are never taken for factors: magnitudes of DoRA, biases, modules that are trained whole.
+parameters are never taken for factors: magnitudes of DoRA, biases, single tokens, modules that are trained whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
@@ -35,6 +36,14 @@ class LoraPair:
     scaling: float
     experts: int = 1
     """Of a mixture's stacked experts: A and B hold the factors of so many updates side by side."""
+    layer: LoraLayer = field(repr=False)
+
+    def is_current(self) -> bool:
+        """Whether these are still the factors that the layer computes with."""
+        if self.adapter not in self.layer.active_adapters:
+            return False
+        a, b = _factors(self.layer, self.adapter)
+        return a is self.A and b is self.B
 
 
 def lora_pairs(model: torch.nn.Module) -> Iterator[LoraPair]:
@@ -55,19 +64,15 @@ def lora_pairs(model: torch.nn.Module) -> Iterator[LoraPair]:
                 "FSDP2 (torch.distributed.fsdp.fully_shard, fsdp_version 2) or use DDP"
             )
         name = _unwrapped(full_name)
-        if isinstance(layer, BaseTunerLayer) and not isinstance(layer, LoraLayer):
+        if isinstance(layer, BaseTunerLayer) and not isinstance(layer, LoraLayer | TrainableTokensLayer):
             raise ValueError(f"{name}: {type(layer).__name__} is another kind of adapter; the penalty is for LoRA")
         if not isinstance(layer, LoraLayer):
             continue
         for adapter in layer.active_adapters:
-            if adapter in layer.lora_A:
-                a, b = layer.lora_A[adapter], layer.lora_B[adapter]
-            elif adapter in layer.lora_embedding_A:
-                a, b = layer.lora_embedding_A[adapter], layer.lora_embedding_B[adapter]
-            else:
+            if adapter not in layer.lora_A and adapter not in layer.lora_embedding_A:
                 continue
             _refuse_other_kinds(name, layer, adapter)
-            a, b = (factor if isinstance(factor, torch.nn.Parameter) else factor.weight for factor in (a, b))
+            a, b = _factors(layer, adapter)
             if a.ndim != 2 or b.ndim != 2:
                 raise ValueError(
                     f"{name}: the LoRA factors have shapes {tuple(a.shape)} and {tuple(b.shape)}; only matrices are "
@@ -82,6 +87,7 @@ def lora_pairs(model: torch.nn.Module) -> Iterator[LoraPair]:
                 B=b,
                 scaling=layer.scaling[adapter],
                 experts=getattr(layer, "num_experts", 1),
+                layer=layer,
             )
 
 
@@ -100,6 +106,13 @@ def choose(pairs: Sequence[LoraPair], modules: Sequence[str]) -> list[LoraPair]:
 
 def _matches(module: str, wanted: str) -> bool:
     return module == wanted or module.endswith(f".{wanted}")
+
+
+def _factors(layer: LoraLayer, adapter: str) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
+    """A and B: weights of linear layers, or, of embeddings, parameters themselves."""
+    if adapter in layer.lora_A:
+        return layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    return layer.lora_embedding_A[adapter], layer.lora_embedding_B[adapter]
 
 
 def _refuse_other_kinds(name: str, layer: LoraLayer, adapter: str) -> None:

@@ -21,14 +21,15 @@ must call it. FSDP1 and DeepSpeed are refused.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
 from flexlora.fourier.controls import Control
-from flexlora.fourier.groups import Factor, Group, Measure, PairGroup, VectorGroup
+from flexlora.fourier.factors import Flatten, Scope, View, factor_name, find_pairs, make_groups, penalised_factors
+from flexlora.fourier.groups import Measure
 from flexlora.fourier.parameters import whole
 from flexlora.fourier.schedule import Schedule, ScheduleName
 from flexlora.fourier.weighting import Shape, Weighting
@@ -36,11 +37,8 @@ from flexlora.fourier.weighting import Shape, Weighting
 if TYPE_CHECKING:
     from flexlora.adapters.pairs import LoraPair
 
-View = Literal["factors", "rows", "delta"]
-Flatten = Literal["row", "column"]
 Coupling = Literal["loss", "decoupled"]
 Reference = Literal["zero", "init"]
-Scope = Literal["both", "A", "B"]
 
 
 class FourierPenalty:
@@ -70,8 +68,8 @@ class FourierPenalty:
         target: for the schedule `target`, the share of energy above tau to hold.
         rate: for the schedule `target`, how fast lambda follows.
         scope: which factors get the gradient: `A`, `B` or `both`.
-        modules: only LoRA layers of these names (matched as the end of the full name, e.g. `down_proj`); None is
-            all.
+        modules: only LoRA layers of these names (matched as the end of the full name, e.g. `["down_proj"]`); None
+            is all.
         control: `none`, or a penalty to compare with, see `flexlora.fourier.controls`.
 
     Raises:
@@ -114,6 +112,10 @@ class FourierPenalty:
         ):
             if value not in get_args(known):
                 raise ValueError(f"{name} {value!r} is not known; there is {', '.join(get_args(known))}")
+        if isinstance(modules, str):
+            modules = (modules,)
+        if modules is not None and not modules:
+            raise ValueError("modules is empty; name LoRA layers, or None for all")
         if flatten != "row" and view != "factors":
             raise ValueError(f"flatten {flatten!r} is for view 'factors'; view {view!r} flattens nothing")
         if control != "none" and weighting == "uniform":
@@ -124,22 +126,64 @@ class FourierPenalty:
                 "control the lam that the penalty itself arrived at"
             )
         self._weights = Weighting(shape=weighting, tau=tau, order=order, width=width, floor=floor, gain=gain)
+        # A decoupled step multiplies what is penalised by 1 - 2 lam g, in the views that are linear.
+        most = 1 / gain if coupling == "decoupled" and view != "delta" and gain else math.inf
         self.schedule = Schedule(
-            schedule, lam=lam, warmup_steps=warmup_steps, total_steps=total_steps, target=target, rate=rate
+            schedule,
+            lam=lam,
+            warmup_steps=warmup_steps,
+            total_steps=total_steps,
+            target=target,
+            rate=rate,
+            most=most / 2,
         )
+        if lam >= most:
+            raise ValueError(
+                f"lam {lam} with gain {gain} diverges with coupling 'decoupled', whose steps multiply by 1 - 2 lam "
+                f"gain; lam must be less than {most:g}, and is usually far less"
+            )
         self.view, self.coupling, self.tau, self.flatten = view, coupling, tau, flatten
-        self._scope, self._modules, self._control = scope, modules, control
+        self._reference, self._scope, self._modules, self._control = reference, scope, modules, control
+        self._options = {
+            "view": view,
+            "weighting": [weighting, tau, order, width, floor, gain],
+            "flatten": flatten,
+            "reference": reference,
+            "coupling": coupling,
+            "schedule": [schedule, lam, warmup_steps, target, rate],
+            "scope": scope,
+            "modules": None if modules is None else list(modules),
+            "control": control,
+        }
+        self.applied: float | None = None
+        """Lambda at the last step; None before the first."""
         self._references: dict[str, torch.Tensor] = {}
-        if reference == "init":
-            for pair in self._pairs(model):
-                for name, factor in ((_name(pair, "A"), pair.A), (_name(pair, "B"), pair.B)):
-                    self._references[name] = whole(factor).float().clone()
-        self.bind(model)
+        self.start(model)
 
     @property
     def lam(self) -> float:
         """Lambda at the next step."""
         return self.schedule.strength
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The factors that are penalised."""
+        return [factor for pair in self._bound for _, factor in penalised_factors(pair, self._scope)]
+
+    def start(self, model: torch.nn.Module) -> None:
+        """Begin a training of this model: the schedule's first step, and, for reference `init`, its values now.
+
+        Raises:
+            ValueError: as for the class.
+        """
+        self.schedule.restart()
+        self.applied = None
+        self._references = {}
+        if self._reference == "init":
+            for pair in self._pairs(model):
+                for side, factor in (("A", pair.A), ("B", pair.B)):
+                    self._references[factor_name(pair, side)] = whole(factor).float().clone()
+        self.bind(model)
 
     def bind(self, model: torch.nn.Module) -> None:
         """Collect the factors anew, after something has replaced the model's parameters.
@@ -148,15 +192,30 @@ class FourierPenalty:
             ValueError: as for the class; or a factor is not among those that the references were taken of.
         """
         pairs = self._pairs(model)
-        if self._references and (
-            unknown := {_name(pair, side) for pair in pairs for side in ("A", "B")} - self._references.keys()
-        ):
-            raise ValueError(
-                f"reference 'init': there is no initial value of {min(unknown)}; build the penalty anew for this model"
-            )
-        self._groups: list[Group] = list(
-            self._pair_groups(pairs) if self.view == "delta" else self._vector_groups(pairs)
+        self._check_references(pairs, self._references)
+        self._bound = pairs
+        self._groups = make_groups(
+            pairs,
+            view=self.view,
+            flatten=self.flatten,
+            scope=self._scope,
+            weights=self._weights,
+            control=self._control,
+            references=self._references,
         )
+
+    def _pairs(self, model: torch.nn.Module) -> list[LoraPair]:
+        return find_pairs(
+            model, view=self.view, scope=self._scope, modules=self._modules, decoupled=self.coupling == "decoupled"
+        )
+
+    def _check_references(self, pairs: Sequence[LoraPair], references: Mapping[str, torch.Tensor]) -> None:
+        wanted = {factor_name(pair, side) for pair in pairs for side in ("A", "B")}
+        if self._reference == "init" and (unknown := wanted - references.keys()):
+            raise ValueError(
+                f"reference 'init': there is no initial value of {min(unknown)}; call start() for a training of this "
+                "model"
+            )
 
     @torch.no_grad()
     def add_gradient(self, scale: float = 1.0) -> torch.Tensor:
@@ -170,7 +229,7 @@ class FourierPenalty:
             R before the step, a scalar.
 
         Raises:
-            RuntimeError: the coupling is `decoupled`.
+            RuntimeError: the coupling is `decoupled`, or the model's factors have been replaced.
         """
         if self.coupling != "loss":
             raise RuntimeError("coupling 'decoupled' adds no gradient; call decay() after the optimizer's step")
@@ -190,18 +249,29 @@ class FourierPenalty:
             R after the optimizer's step and before this, a scalar.
 
         Raises:
-            RuntimeError: the coupling is `loss`.
+            RuntimeError: the coupling is `loss`, or the model's factors have been replaced.
         """
         if self.coupling != "decoupled":
             raise RuntimeError("coupling 'loss' acts through add_gradient(), before clipping and the optimizer's step")
         return self._act(-ratio, to_values=True)
 
     def _act(self, scale: float, to_values: bool) -> torch.Tensor:
-        lam = self.lam
-        share = self.measure().high_frequency_share.item() if self.schedule.name == "target" else None
-        value = _total(group.add(lam * scale, to_values) for group in self._groups)
+        for pair in self._bound:
+            if not pair.is_current():
+                raise RuntimeError(
+                    f"{pair.module}: the factors of adapter {pair.adapter!r} are no longer those that the penalty was "
+                    "built for (replaced, sharded, or deactivated since); call bind(model) after that"
+                )
+        self.applied = self.lam
+        share = self._share() if self.schedule.name == "target" else None
+        value = _total(group.add(self.applied * scale, to_values) for group in self._groups)
         self.schedule.advance(share)
         return value
+
+    def _share(self) -> float | None:
+        """The share of energy above tau, read back from the device; None where there is no energy."""
+        measure = self.measure()
+        return measure.high_frequency_share.item() if measure.energy > 0 else None
 
     @torch.no_grad()
     def measure(self) -> Measure:
@@ -213,82 +283,29 @@ class FourierPenalty:
         return Measure(_total(values), _total(energies), _total(highs))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs: the schedule's state and the references."""
-        return {"schedule": self.schedule.state_dict(), "references": dict(self._references)}
+        """What a resumed training needs: the schedule's state and the references; and the options, to be compared."""
+        return {
+            "options": self._options,
+            "schedule": self.schedule.state_dict(),
+            "references": dict(self._references),
+        }
 
     def load_state_dict(self, state: dict[str, Any], model: torch.nn.Module) -> None:
         """Continue from `state_dict` with a model whose factors have been restored.
 
         Raises:
-            ValueError: the state is of a penalty with the other `reference`, or of another model.
+            ValueError: the state is of a penalty with other options, or of another model; nothing is changed.
         """
-        if bool(state["references"]) != bool(self._references):
-            raise ValueError("the state's reference is not this penalty's: one is 'init', the other 'zero'")
+        for name, mine in self._options.items():
+            if state["options"].get(name) != mine:
+                raise ValueError(
+                    f"the state is of a penalty with {name} {state['options'].get(name)!r}, and this one has {mine!r}; "
+                    "continue with the same, or start a new training from the adapter"
+                )
+        self._check_references(self._pairs(model), state["references"])
         self.schedule.load_state_dict(state["schedule"])
         self._references = dict(state["references"])
         self.bind(model)
-
-    def _pairs(self, model: torch.nn.Module) -> list[LoraPair]:
-        from flexlora.adapters.pairs import choose, lora_pairs  # the mathematics does not need peft; this does
-
-        pairs = [pair for pair in lora_pairs(model) if self._penalised(pair.A, "A") or self._penalised(pair.B, "B")]
-        if not pairs:
-            which = "" if self._scope == "both" else f" (scope: {self._scope})"
-            raise ValueError(
-                f"the model has no trainable LoRA factors{which}; add an adapter first (flexlora.adapters.add_lora)"
-            )
-        if self.view == "delta" and (stacked := [pair.module for pair in pairs if pair.experts > 1]):
-            raise ValueError(
-                f"{stacked[0]}: its factors hold several experts' updates side by side, for which view 'delta' is not "
-                "defined; use 'factors' or 'rows'"
-            )
-        return pairs if self._modules is None else choose(pairs, self._modules)
-
-    def _penalised(self, factor: torch.nn.Parameter, side: Literal["A", "B"]) -> bool:
-        return factor.requires_grad and self._scope in ("both", side)
-
-    def _factor(self, pair: LoraPair, side: Literal["A", "B"]) -> Factor:
-        parameter = pair.A if side == "A" else pair.B
-        name = _name(pair, side)
-        reference = self._references.get(name)
-        if reference is not None:
-            reference = reference.to(parameter.device)
-        return Factor(name, parameter, reference, self._penalised(parameter, side))
-
-    def _vector_groups(self, pairs: Iterable[LoraPair]) -> Iterator[VectorGroup]:
-        grouped: dict[tuple[Any, ...], list[Factor]] = defaultdict(list)
-        for pair in pairs:
-            for side in ("A", "B"):
-                factor = self._factor(pair, side)
-                if not factor.penalised:
-                    continue
-                parameter = factor.parameter
-                if self.view == "rows":  # along n for A, along m for B
-                    length, transposed = parameter.shape[0 if side == "B" else 1], side == "B"
-                else:
-                    length, transposed = parameter.numel(), self.flatten == "column"
-                grouped[length, transposed, parameter.shape, parameter.dtype, parameter.device].append(factor)
-        for (length, transposed, *_), factors in grouped.items():
-            yield VectorGroup(
-                factors, transposed=transposed, length=length, weights=self._weights, control=self._control
-            )
-
-    def _pair_groups(self, pairs: Iterable[LoraPair]) -> Iterator[PairGroup]:
-        grouped: dict[tuple[Any, ...], list[LoraPair]] = defaultdict(list)
-        for pair in pairs:
-            grouped[pair.A.shape, pair.B.shape, pair.A.dtype, pair.B.dtype, pair.A.device].append(pair)
-        for alike in grouped.values():
-            yield PairGroup(
-                [(self._factor(pair, "A"), self._factor(pair, "B")) for pair in alike],
-                [pair.scaling for pair in alike],
-                weights=self._weights,
-                control=self._control,
-            )
-
-
-def _name(pair: LoraPair, side: str) -> str:
-    """A factor's name, the same whatever wraps the model."""
-    return f"{pair.module}.lora_{side}.{pair.adapter}"
 
 
 def _total(values: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -8,7 +8,8 @@
       lambda <- lambda * (share / target) ** rate,   share / target first clipped to [1/2, 2],
 
   and lambda is kept within a factor of 1000 of its first value: multiplicative, since what lambda is needed spans
-  orders of magnitude; a higher rate follows faster and swings more.
+  orders of magnitude; a higher rate follows faster and swings more. While there is no energy to have a share of, or it
+  is not finite, lambda stays.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Schedule:
             the warm-up.
         target: for `target`, the share of energy above tau to hold, between 0 and 1.
         rate: for `target`, the exponent.
+        most: for `target`, what lambda does not exceed.
 
     Raises:
         ValueError: an option is out of range, missing, or means nothing with this schedule.
@@ -45,15 +47,20 @@ class Schedule:
         total_steps: int | None = None,
         target: float | None = None,
         rate: float = 0.1,
+        most: float = math.inf,
     ) -> None:
-        if not (lam >= 0 and math.isfinite(lam)):
-            raise ValueError(f"lam must be a number of at least 0; got {lam}")
+        if not (isinstance(lam, int | float) and lam >= 0 and math.isfinite(lam)):
+            raise ValueError(f"lam must be a number of at least 0; got {lam!r}")
         if warmup_steps < 0:
             raise ValueError(f"warmup_steps must be at least 0; got {warmup_steps}")
         if name == "linear" and not warmup_steps:
             raise ValueError("schedule 'linear' rises over warmup_steps steps, which must be at least 1; got 0")
         if warmup_steps and name not in ("linear", "cosine"):
             raise ValueError(f"warmup_steps is for the schedules 'linear' and 'cosine'; the schedule is {name!r}")
+        if rate != 0.1 and name != "target":
+            raise ValueError(f"rate {rate} is for the schedule 'target'; the schedule is {name!r}")
+        if total_steps is not None and name != "cosine":
+            raise ValueError(f"total_steps {total_steps} is for the schedule 'cosine'; the schedule is {name!r}")
         if (target is None) == (name == "target"):
             raise ValueError(f"schedule 'target' needs a target, and no other takes one; got {name!r} and {target}")
         if target is not None and not (0 < target < 1 and lam > 0 and rate > 0):
@@ -62,9 +69,13 @@ class Schedule:
                 f"{lam} and {rate}"
             )
         self.name, self.lam, self.warmup_steps, self.total_steps = name, lam, warmup_steps, total_steps
-        self.target, self.rate = target, rate
+        self.target, self.rate, self._most = target, rate, most
+        self.restart()
+
+    def restart(self) -> None:
+        """Back to the first step."""
         self.step = 0
-        self._controlled = lam
+        self._controlled = self.lam
 
     @property
     def strength(self) -> float:
@@ -79,18 +90,20 @@ class Schedule:
             return self.lam * self.step / self.warmup_steps
         if self.name != "cosine":
             return self.lam
-        if self.total_steps is None:
-            raise ValueError("schedule 'cosine' needs total_steps, the optimizer steps of the whole training")
-        falling = max(1, self.total_steps - self.warmup_steps)
-        progress = min(1.0, (self.step - self.warmup_steps) / falling)
+        if self.total_steps is None or self.total_steps <= self.warmup_steps:
+            raise ValueError(
+                "schedule 'cosine' needs total_steps, the optimizer steps of the whole training, more than "
+                f"warmup_steps ({self.warmup_steps}); got {self.total_steps}"
+            )
+        progress = min(1.0, (self.step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
         return self.lam * (1 + math.cos(math.pi * progress)) / 2
 
     def advance(self, share: float | None = None) -> None:
-        """One optimizer step was made; `share` is the share of energy above tau, which `target` acts on."""
+        """One optimizer step was made; `share` is that of the energy above tau, which `target` acts on, if known."""
         self.step += 1
-        if self.target is not None and share is not None:
+        if self.target is not None and share is not None and math.isfinite(share):
             ratio = min(2.0, max(0.5, share / self.target))
-            low, high = self.lam / REACH, self.lam * REACH
+            low, high = self.lam / REACH, min(self.lam * REACH, self._most)
             self._controlled = min(high, max(low, self._controlled * ratio**self.rate))
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import Any, get_args
 
 import torch
 
-from flexlora.fourier.penalty import Flatten, View
+from flexlora.fourier.factors import Flatten, View
 from flexlora.fourier.transform import frequencies, multiplicity
 
 Cells = tuple[tuple[float, ...], ...]

@@ -11,6 +11,7 @@ formulas are lost. Decided here: the threshold `tau` is a share of the Nyquist f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -52,8 +53,11 @@ class Weighting:
         for name in ("order", "width"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be greater than 0; got {getattr(self, name)}")
-        if not 0 <= self.floor <= self.gain:
+        if not 0 <= self.floor <= self.gain < math.inf:
             raise ValueError(f"floor must be at least 0 and gain at least floor; got {self.floor} and {self.gain}")
+        for name, shape, default in (("order", "ramp", 1.0), ("width", "sigmoid", 0.05)):
+            if self.shape != shape and getattr(self, name) != default:
+                raise ValueError(f"{name} {getattr(self, name)} is for weighting {shape!r}; this one is {self.shape!r}")
 
     def h(self, n: int) -> torch.Tensor:
         """The shape h over the RFFT bins of a vector of length n: (K,) float64, in [0, 1]."""
