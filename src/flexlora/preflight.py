@@ -26,7 +26,7 @@ from flexlora.folder import RunFolder
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
 from flexlora.recipe import Recipe
-from flexlora.training.mixin import refuse_engines
+from flexlora.training.engines import refuse_engines
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
 P = ParamSpec("P")

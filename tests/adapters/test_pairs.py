@@ -85,6 +85,14 @@ def test_only_the_factors_get_the_penalty_s_gradient() -> None:
     }
 
 
+def test_single_trained_tokens_are_left_alone() -> None:
+    config = LoraConfig(r=4, target_modules=["q_proj"], trainable_token_indices=[1, 2])
+    model = get_peft_model(llama(), config)
+    FourierPenalty(model, lam=1.0).add_gradient()
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert reached == {name for name, _ in model.named_parameters() if ".lora_A." in name or ".lora_B." in name}
+
+
 def test_of_several_adapters_the_active_and_trained_ones_are_penalised() -> None:
     model = get_peft_model(llama(), LoraConfig(r=4, target_modules=["q_proj"]))
     model.add_adapter("second", LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))

@@ -88,6 +88,35 @@ def test_reference_init_penalises_the_departure_from_the_first_values(view: Any)
     assert_gradients(model, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e-6])
+def test_delta_near_its_reference_keeps_its_digits(size: float) -> None:
+    """Against float64; the norms of dW and dW_0 themselves would cancel."""
+    model = lora_model()
+    penalty = FourierPenalty(model, lam=1.0, view="delta", reference="init")
+    start = [(pair.A.detach().double(), pair.B.detach().double()) for pair in lora_pairs(model)]
+    torch.manual_seed(5)
+    for pair in lora_pairs(model):
+        for factor in (pair.A, pair.B):
+            factor.data += size * torch.randn_like(factor)
+    found = penalty.add_gradient()
+    expected, total = [], torch.zeros((), dtype=torch.float64)
+    for pair, (A_0, B_0) in zip(lora_pairs(model), start, strict=True):
+        A, B = pair.A.detach().double().requires_grad_(), pair.B.detach().double().requires_grad_()
+        power = torch.fft.fft2(pair.scaling * (B @ A - B_0 @ A_0), norm="ortho").abs().square()
+        low = [
+            (torch.minimum(k, n - k) * 2 / n <= 0.5).double()
+            for n in power.shape
+            for k in (torch.arange(n, dtype=torch.float64),)
+        ]
+        total = total + ((1 - low[0][:, None] * low[1]) * power).sum()
+        expected.append((A, B))
+    total.backward()
+    torch.testing.assert_close(found.double(), total.detach(), rtol=1e-4, atol=0)
+    for pair, (A, B) in zip(lora_pairs(model), expected, strict=True):
+        for factor, wanted in ((pair.A, A), (pair.B, B)):
+            torch.testing.assert_close(factor.grad.double(), wanted.grad, rtol=1e-3, atol=1e-4 * size)
+
+
 def test_references_survive_in_the_state() -> None:
     model = lora_model()
     penalty = FourierPenalty(model, lam=0.3, reference="init", schedule="linear", warmup_steps=3)
@@ -99,8 +128,38 @@ def test_references_survive_in_the_state() -> None:
     again.load_state_dict(penalty.state_dict(), model)
     torch.testing.assert_close(torch.stack(again.measure()), torch.stack(expected))
     assert again.lam == penalty.lam == pytest.approx(0.1)
-    with pytest.raises(ValueError, match="'init'"):
-        FourierPenalty(model, lam=0.3).load_state_dict(penalty.state_dict(), model)
+    other = FourierPenalty(model, lam=0.3)
+    with pytest.raises(ValueError, match="reference 'init', and this one has 'zero'"):
+        other.load_state_dict(penalty.state_dict(), model)
+    assert other.schedule.step == 0
+
+
+def test_factors_that_were_replaced_or_deactivated_are_not_penalised_in_silence() -> None:
+    model = lora_model()
+    penalty = FourierPenalty(model, lam=0.3)
+    pair = next(iter(lora_pairs(model)))
+    pair.layer.lora_A["default"].weight = torch.nn.Parameter(pair.A.detach().clone())
+    with pytest.raises(RuntimeError, match=r"no longer those.*bind\(model\)"):
+        penalty.add_gradient()
+    penalty.bind(model)
+    penalty.add_gradient()
+    assert next(iter(lora_pairs(model))).A.grad is not None
+    model.add_adapter("other", model.peft_config["default"])
+    model.set_adapter("other")
+    with pytest.raises(RuntimeError, match="deactivated"):
+        penalty.add_gradient()
+
+
+def test_the_controller_waits_while_there_is_nothing_to_know() -> None:
+    model = lora_model()
+    for pair in lora_pairs(model):
+        torch.nn.init.zeros_(pair.B)
+    penalty = FourierPenalty(model, lam=0.3, view="delta", schedule="target", target=0.2)
+    penalty.add_gradient()
+    assert penalty.lam == 0.3
+    next(iter(lora_pairs(model))).B.data.fill_(torch.nan)
+    penalty.add_gradient()
+    assert penalty.lam == 0.3
 
 
 # Coupling
@@ -283,6 +342,13 @@ def test_controls_change_the_penalty_and_not_what_is_measured(view: Any, control
         ({"reference": "mean"}, "mean"),
         ({"scope": "C"}, "C"),
         ({"schedule": "step"}, "step"),
+        ({"order": 3.0}, "order 3.0 is for weighting 'ramp'"),
+        ({"rate": 0.5}, "rate 0.5 is for the schedule 'target'"),
+        ({"total_steps": 5}, "total_steps 5 is for the schedule 'cosine'"),
+        ({"gain": float("inf")}, "inf"),
+        ({"modules": []}, "modules is empty"),
+        ({"modules": "nowhere"}, "'nowhere' matches no LoRA layer"),
+        ({"coupling": "decoupled", "gain": 20.0}, "lam must be less than 0.05"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], part: str) -> None:
@@ -291,6 +357,19 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, Any], part: st
 
 
 # The first step
+
+
+def test_decoupled_refuses_factors_that_could_not_hold_its_steps() -> None:
+    with pytest.raises(ValueError, match=r"less than torch\.bfloat16 can hold"):
+        FourierPenalty(lora_model(torch.bfloat16), lam=0.1, coupling="decoupled")
+
+
+def test_a_frozen_adapter_is_named_as_such() -> None:
+    model = lora_model()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ValueError, match="has 4 pairs of LoRA factors and none is trainable"):
+        FourierPenalty(model, lam=0.1)
 
 
 def test_the_first_steps_of_a_hardly_depend_on_lambda() -> None:

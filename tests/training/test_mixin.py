@@ -17,6 +17,7 @@ from flexlora.adapters import lora_pairs
 from flexlora.errors import UsageError
 from flexlora.fourier import FourierPenalty
 from flexlora.training import FourierMixin, FourierTrainer, refuse_engines
+from flexlora.training.mixin import _ratio
 
 LAST = "checkpoint-3"
 
@@ -127,7 +128,7 @@ def test_the_trainer_passes_the_scale_in_force(tmp_path: Path, monkeypatch: pyte
 def test_cosine_ends_with_the_training(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, {"lam": 0.5, "schedule": "cosine", "warmup_steps": 2})
     trainer.train()
-    assert logged(trainer, "lam") == pytest.approx([0.25, 0.5, 0.5 * 0.853553, 0.25, 0.5 * 0.146447, 0], abs=1e-6)
+    assert logged(trainer, "lam") == pytest.approx([0, 0.25, 0.5, 0.5 * 0.853553, 0.25, 0.5 * 0.146447], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,69 @@ def test_a_resumed_training_equals_an_undisturbed_one(options: dict[str, Any], t
     assert all(same) if options.get("reference") else not any(same)  # a fresh model has the same initial values
 
 
+def test_a_second_training_begins_anew(tmp_path: Path) -> None:
+    """Also of another model, as in every trial of a search."""
+    trainer = make_trainer(tmp_path, {"lam": 0.5, "schedule": "cosine", "reference": "init"}, learning_rate=1e-30)
+    trainer.train()
+    first = logged(trainer, "lam")
+    with torch.no_grad():
+        for pair in lora_pairs(trainer.model):
+            pair.A.add_(1.0)
+    trainer.train()
+    assert logged(trainer, "lam") == first
+    assert first[0] == 0.5
+    assert max(logged(trainer, "penalty")) < 1e-6  # the references are the values at its own beginning
+
+
+def test_decoupled_follows_the_factors_own_learning_rate(tmp_path: Path) -> None:
+    options = {"lam": 0.1, "coupling": "decoupled"}
+
+    def ratio(*groups: tuple[float, float]) -> float:
+        trainer = make_trainer(tmp_path, options, learning_rate=1e-30, max_steps=1)
+        chosen = trainer.fourier.parameters
+        others = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.SGD([{"params": [others]}, *({"params": [p]} for p in chosen)], lr=1.0)
+        for group, (rate, peak) in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"], group["initial_lr"] = rate, peak
+        return _ratio(optimizer, chosen)
+
+    assert ratio((0.0, 1.0), (0.5, 1.0), (1.0, 2.0)) == 0.5
+    with pytest.raises(UsageError, match=r"several schedules \(now at 0.5, 1 of their peaks\)"):
+        ratio((0.0, 1.0), (0.5, 1.0), (2.0, 2.0))
+
+
+def test_a_step_that_the_scaler_skipped_does_not_advance_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Accelerator, "optimizer_step_was_skipped", property(lambda self: True))
+    trainer = make_trainer(tmp_path, {"lam": 0.5, "schedule": "linear", "warmup_steps": 4}, max_steps=3)
+    trainer.train()
+    assert trainer.fourier.schedule.step == 0
+
+
+@pytest.mark.parametrize(
+    ("penalty", "part"),
+    [
+        ({"lam": 0.1, "strength": 2}, "there is no option 'strength'"),
+        ({"view": "rows"}, "lam is missing"),
+        ({"lam": "0.1"}, "got '0.1'"),
+        ({"lam": 0.1, "tau": 2}, "between 0 and 1; got 2"),
+        ({"lam": 2.0, "coupling": "decoupled"}, "diverges"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_model_loads(penalty: dict[str, Any], part: str, tmp_path: Path) -> None:
+    arguments = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[])
+    with pytest.raises(UsageError, match=part):
+        FourierTrainer(model="no/such-model", args=arguments, penalty=penalty)
+
+
+def test_a_checkpoint_of_another_penalty_is_refused(tmp_path: Path) -> None:
+    make_trainer(tmp_path, {"lam": 0.5}, save_strategy="steps", save_steps=3, max_steps=3).train()
+    other = make_trainer(tmp_path / "again", {"lam": 0.5, "view": "rows"})
+    with pytest.raises(UsageError, match="view 'factors', and this one has 'rows'"):
+        other.train(resume_from_checkpoint=str(tmp_path / LAST))
+
+
 def test_the_mixin_comes_first() -> None:
     with pytest.raises(TypeError, match="FourierMixin comes first"):
 
@@ -174,6 +238,7 @@ def test_a_checkpoint_without_the_penalty_s_state_is_refused(tmp_path: Path) -> 
     ("environment", "part"),
     [
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed"),
+        ({"ACCELERATE_USE_DEEPSPEED": "1"}, "DeepSpeed"),
         ({"ACCELERATE_USE_FSDP": "true"}, "FSDP1"),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "FSDP2"),
     ],
@@ -193,3 +258,10 @@ def test_fsdp1_in_the_arguments_is_refused_and_fsdp2_is_not(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="FSDP1"):
         refuse_engines(TrainingArguments(**common, fsdp_config={"version": 1}))
     refuse_engines(TrainingArguments(**common, fsdp_config={"version": 2}))
+
+
+def test_deepspeed_in_the_arguments_is_refused(tmp_path: Path) -> None:
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+    arguments.deepspeed = {"zero_optimization": {"stage": 2}}  # given at once it would have to be installed
+    with pytest.raises(UsageError, match="steps inside `backward`"):
+        refuse_engines(arguments)

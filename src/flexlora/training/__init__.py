@@ -1,6 +1,7 @@
 """Training an adapter: completion-only loss by TRL's `SFTTrainer`, with the Fourier penalty."""
 
-from flexlora.training.mixin import FourierMixin, refuse_engines
+from flexlora.training.engines import refuse_engines
+from flexlora.training.mixin import FourierMixin
 from flexlora.training.stage import train_adapter
 from flexlora.training.tokens import Tokens, tokenise
 from flexlora.training.trainer import FourierTrainer

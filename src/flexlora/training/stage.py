@@ -31,6 +31,7 @@ from flexlora.errors import FlexError
 from flexlora.files import append_jsonl, read_appended, write_json, write_whole
 from flexlora.progress import Advance, bar
 from flexlora.recipe import Recipe
+from flexlora.training.engines import refuse_engines
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import FourierTrainer
@@ -67,6 +68,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     adapter = folder / "adapter"
     if adapter.is_dir():
         return adapter
+    refuse_engines()
     models.quiet()
     checkpoint = last_checkpoint(folder / "checkpoints")
     log = LogFile(folder / "log.jsonl", upto=_step(checkpoint))

@@ -1,0 +1,37 @@
+"""Engines that leave the penalty nothing to work on, refused before a model is loaded."""
+
+from __future__ import annotations
+
+import os
+
+from transformers import TrainingArguments
+from transformers.utils import strtobool
+
+from flexlora.errors import UsageError
+
+
+def refuse_engines(arguments: TrainingArguments | None = None) -> None:
+    """Refuse DeepSpeed and FSDP1.
+
+    Args:
+        arguments: of a trainer; None looks only at what a launcher has set for this process.
+
+    Raises:
+        UsageError: one of them is asked for; says what to use.
+    """
+    if getattr(arguments, "deepspeed", None) or _launched("ACCELERATE_USE_DEEPSPEED"):
+        raise UsageError(
+            "DeepSpeed: it steps inside `backward`, which leaves no moment to add the Fourier penalty's gradient. Use "
+            "DDP (torchrun), or FSDP2 to shard the model (fsdp=True, or `fsdp_version: 2` in Accelerate's config)."
+        )
+    plugin = getattr(arguments, "fsdp_plugin_args", None)
+    version = str(plugin["fsdp_version"]) if plugin else os.environ.get("FSDP_VERSION", "1")
+    if (plugin or _launched("ACCELERATE_USE_FSDP")) and version != "2":
+        raise UsageError(
+            "FSDP1: it flattens LoRA's factors into one parameter with others. Use FSDP2 (fsdp_config={'version': 2}, "
+            "or `fsdp_version: 2` in Accelerate's config) or DDP."
+        )
+
+
+def _launched(variable: str) -> bool:
+    return bool(strtobool(os.environ.get(variable, "false")))
