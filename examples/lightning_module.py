@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flexlora.fourier import FourierPenalty
 
+MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
 TEXTS = ["def add(a, b):\n    return a + b\n", "def double(x):\n    return 2 * x\n"] * 8
 
 
@@ -34,6 +35,7 @@ class Coder(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Lightning has placed and wrapped the model by now."""
         self.penalty = FourierPenalty(self.model, lam=0.02)
+        self.before = self.penalty.measure().high_frequency_share.item()
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Once per optimizer step."""
@@ -44,9 +46,9 @@ class Coder(lightning.LightningModule):
         return torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=2e-4)
 
 
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+tokenizer = AutoTokenizer.from_pretrained(MODEL)
 loader = DataLoader([tokenizer(text, return_tensors="pt")["input_ids"][0] for text in TEXTS], batch_size=1)
-module = Coder(sys.argv[1])
+module = Coder(MODEL)
 trainer = lightning.Trainer(
     max_epochs=1,
     accumulate_grad_batches=2,
@@ -58,5 +60,5 @@ trainer = lightning.Trainer(
     enable_progress_bar=False,
 )
 trainer.fit(module, loader)
-share = module.penalty.measure().high_frequency_share.item()
-print(f"{trainer.global_step} steps: high-frequency share {share:.4f}")
+after = module.penalty.measure().high_frequency_share.item()
+print(f"{trainer.global_step} steps: high-frequency share {module.before:.4f} -> {after:.4f}")

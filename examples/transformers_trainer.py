@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingA
 
 from flexlora.training import FourierMixin
 
+MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
 TEXTS = ["def add(a, b):\n    return a + b\n", "def double(x):\n    return 2 * x\n"] * 8
 
 
@@ -15,8 +16,8 @@ class FourierTrainer(FourierMixin, Trainer):
     """The mixin comes first."""
 
 
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+tokenizer = AutoTokenizer.from_pretrained(MODEL)
+model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
 model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["gate_proj", "up_proj", "down_proj"]))
 rows = [tokenizer(text)["input_ids"] for text in TEXTS]
 trainer = FourierTrainer(

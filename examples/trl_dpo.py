@@ -8,6 +8,7 @@ from trl import DPOConfig, DPOTrainer
 
 from flexlora.training import FourierMixin
 
+MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
 ROWS = [
     {
         "prompt": "# Add two numbers.\n",
@@ -27,7 +28,7 @@ class FourierDPOTrainer(FourierMixin, DPOTrainer):
 
 
 trainer = FourierDPOTrainer(
-    model=sys.argv[1],
+    model=MODEL,
     args=DPOConfig(
         output_dir="runs/trl-dpo",
         max_steps=4,

@@ -1,4 +1,4 @@
-"""TRL's `SFTTrainer` with a penalty that holds the high-frequency share at 30 %."""
+"""TRL's `SFTTrainer` with a penalty whose lambda moves so that the high-frequency share goes to 30 %."""
 
 import sys
 
@@ -8,6 +8,7 @@ from trl import SFTConfig, SFTTrainer
 
 from flexlora.training import FourierMixin
 
+MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
 ROWS = [
     {"prompt": "# Add two numbers.\n", "completion": "def add(a, b):\n    return a + b\n"},
     {"prompt": "# Double a number.\n", "completion": "def double(x):\n    return 2 * x\n"},
@@ -19,7 +20,7 @@ class FourierSFTTrainer(FourierMixin, SFTTrainer):
 
 
 trainer = FourierSFTTrainer(
-    model=sys.argv[1],
+    model=MODEL,
     args=SFTConfig(
         output_dir="runs/trl-sft",
         max_steps=6,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,31 +31,40 @@ def run(example: str, model: Path, folder: Path, launcher: list[str]) -> str:
     return done.stdout
 
 
+def fall_of_the_share(printed: str) -> float:
+    """From the first high-frequency share that was printed to the last."""
+    arrow = re.search(r"high-frequency share ([\d.]+) -> ([\d.]+)", printed)
+    shares = arrow.groups() if arrow else re.findall(r"'high_frequency_share': '([\d.]+)'", printed)
+    return float(shares[0]) - float(shares[-1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("example", "said"),
+    ("example", "said", "falls"),
+    # By how much the share falls at least. Without the penalty it moves by 0.0003 or, in the last three, by -0.002,
+    # 0.000 and 0.007.
     [
-        ("plain_loop.py", "step 5: high-frequency share 0."),
-        ("decoupled.py", "step 7: high-frequency share 0."),
-        ("accelerate_loop.py", "1 process(es), PeftModel: high-frequency share 0."),
-        ("transformers_trainer.py", "penalised in FourierTrainer, lambda 0.02"),
-        ("trl_sft.py", "penalised in FourierSFTTrainer, lambda is now 0.02"),
-        ("trl_dpo.py", "penalised in FourierDPOTrainer, lambda 0.02"),
-        ("lightning_module.py", "8 steps: high-frequency share 0."),
+        ("plain_loop.py", "high-frequency share", 0.003),
+        ("decoupled.py", "high-frequency share", 0.003),
+        ("accelerate_loop.py", "1 process(es), PeftModel: high-frequency share", 0.003),
+        ("lightning_module.py", "8 steps: high-frequency share", 0.003),
+        ("transformers_trainer.py", "penalised in FourierTrainer, lambda 0.02", 0.001),
+        ("trl_sft.py", "penalised in FourierSFTTrainer, lambda is now 0.02", 0.001),
+        ("trl_dpo.py", "penalised in FourierDPOTrainer, lambda 0.02", 0.015),
     ],
 )
-def test_example(example: str, said: str, models_dir: Path, tmp_path: Path) -> None:
+def test_example(example: str, said: str, falls: float, models_dir: Path, tmp_path: Path) -> None:
     printed = run(example, make_model(models_dir / "llama-for-examples", "llama"), tmp_path, [])
     assert said in printed
-    if "trainer" in example or "trl" in example:
-        assert "'high_frequency_share'" in printed
+    assert fall_of_the_share(printed) > falls
 
 
 @pytest.mark.slow
 def test_the_accelerate_example_on_two_processes(models_dir: Path, tmp_path: Path) -> None:
     model = make_model(models_dir / "llama-for-two", "llama")
     printed = run("accelerate_loop.py", model, tmp_path, LAUNCHER)
-    assert "2 process(es), DistributedDataParallel: high-frequency share 0." in printed
+    assert "2 process(es), DistributedDataParallel" in printed
+    assert fall_of_the_share(printed) > 0.003
 
 
 def test_every_example_is_listed_and_tried() -> None:

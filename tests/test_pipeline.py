@@ -286,6 +286,8 @@ def test_preflight_reports_all_problems_at_once(values: dict[str, Any], tmp_path
     [
         ({"lora": {"targets": ["q_proj", "nowhere"]}}, "'nowhere' matches no module"),
         ({"penalty": {"lam": 0.1, "modules": ["nowhere"]}}, "penalty: modules: 'nowhere' matches no LoRA layer"),
+        ({"penalty": {"lam": 0.1, "schedule": "linear", "warmup_steps": 9999}}, "penalty.warmup_steps: 9999 steps"),
+        ({"penalty": {"lam": 3, "coupling": "decoupled"}}, "penalty: lam 3.0 with gain 1.0 diverges"),
         ({"precision": "float16"}, "float16 trains on a GPU only"),
         ({"tokenizer": {"eos_token": "<nope>"}}, "'<nope>' is not in the vocabulary"),
         ({"train": {"max_length": 8}}, "train.max_length: at 8 tokens"),

@@ -159,7 +159,7 @@ def test_local_paths_are_kept_in_full(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"weighting": "ramp", "width": 0.1}, "width means nothing with weighting: ramp"),
         ({"view": "delta", "flatten": "column"}, "flatten means nothing with view: delta"),
         ({"target": 0.3}, "target means nothing with schedule: constant; it goes with target"),
-        ({"warmup_steps": 3}, "warmup_steps means nothing with schedule: constant; it goes with linear"),
+        ({"warmup_steps": 3}, "warmup_steps means nothing with schedule: constant; it goes with linear or cosine"),
         ({"schedule": "linear"}, "warmup_steps, which must be at least 1"),
         ({"schedule": "target", "target": 0.3}, "a first lam above 0"),
         ({"control": "permuted", "weighting": "uniform"}, "knows no frequency"),

@@ -58,6 +58,12 @@ def test_names_that_lead_nowhere_are_refused(name: str, tmp_path: Path, monkeypa
         find_adapters([name])
 
 
+def test_a_folder_above_an_adapter_is_refused_with_the_adapter(small_model: Path, tmp_path: Path) -> None:
+    save(small_model, tmp_path / "run" / "main" / "train" / "adapter")
+    with pytest.raises(UsageError, match=r"There is .*/run/main/train/adapter"):
+        find_adapters([str(tmp_path / "run" / "main")])
+
+
 def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"neither an adapter \(it has no adapter_config.json\) nor a run"):
         find_adapters([str(tmp_path)])

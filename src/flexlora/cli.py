@@ -332,7 +332,7 @@ def merge(
         typer.Option("--prompts", help="File of prompts to compare on: .jsonl with `prompt`, or text (blank lines)."),
     ] = None,
     warn_above: Annotated[
-        float, typer.Option("--warn-above", min=0, help="Warn if a larger share of the update is lost.")
+        float, typer.Option("--warn-above", min=0, help="Warn if the update errs by more, as a share of it.")
     ] = 0.05,
     audit_only: Annotated[bool, typer.Option("--audit-only", help="Measure, and write nothing.")] = False,
     as_json: JsonOption = False,

@@ -25,7 +25,7 @@ from flexlora.execution import How
 from flexlora.folder import RunFolder
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
-from flexlora.recipe import Recipe
+from flexlora.recipe import Penalty, Recipe
 from flexlora.training.engines import refuse_engines
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
@@ -41,6 +41,8 @@ class ArmPlan:
     targets: dict[str, int]
     """Target module -> how many modules it matches."""
     trainable_parameters: int
+    penalty: str
+    """The penalty in words."""
     examples: int
     cut: int
     """Examples longer than `train.max_length`, which lose their end."""
@@ -86,6 +88,7 @@ class Plan:
         for arm in self.arms:
             targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())
             said.append(f"arm        {arm.arm}: {arm.trainable_parameters:,} trainable parameters ({targets})")
+            said.append(f"           {arm.penalty}")
             notes = [f"{arm.cut} cut at max_length"] * bool(arm.cut)
             notes += [f"{arm.left_out} left out: the prompt alone fills max_length"] * bool(arm.left_out)
             said.append(
@@ -247,7 +250,23 @@ def _prompts_fit(task: Sequence[Problem], model: Any, tokenizer: Any, name: str)
         )
 
 
-def _penalty_fits(adapted: Any, of_arm: Recipe) -> None:
+def _in_words(penalty: Penalty) -> str:
+    """Lambda, view, weighting, and whatever else is not as by default."""
+    if not penalty.lam:
+        return "no penalty"
+    defaults = {name: field.default for name, field in Penalty.model_fields.items()}
+    options = {name: value for name, value in penalty.model_dump().items() if value is not None}
+    shown = {name: value for name, value in options.items() if value != defaults[name] and name != "lam"}
+    shown = {name: options[name] for name in ("view", "weighting", "tau")} | shown
+    return f"penalty lam {penalty.lam:g}: " + ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _penalty_fits(adapted: Any, of_arm: Recipe, steps: int) -> None:
+    if of_arm.penalty.warmup_steps >= steps:
+        raise UsageError(
+            f"penalty.warmup_steps: {of_arm.penalty.warmup_steps} steps of rise leave none of the {steps} optimizer "
+            "steps for the full penalty; lower it."
+        )
     try:
         # The skeleton has no values that could be a reference.
         FourierPenalty(adapted, **of_arm.penalty.model_dump() | {"reference": "zero"})
@@ -286,11 +305,12 @@ def _plan_arm(
     per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
     steps = train.max_steps or math.ceil(per_epoch * train.epochs)
     adapted = add_lora(model, of_arm.lora)
-    _penalty_fits(adapted, of_arm)
+    _penalty_fits(adapted, of_arm, steps)
     plan = ArmPlan(
         arm=arm,
         targets=targets.matches,
         trainable_parameters=trainable_parameters(adapted),
+        penalty=_in_words(of_arm.penalty),
         examples=len(tokens),
         cut=sum(item.cut for item in tokens),
         left_out=left_out,

@@ -170,6 +170,11 @@ class Penalty(Section):
         "`low_band` (mirrored: penalises low frequencies), `uniform` (plain L2 of equal strength).",
     )
 
+    @field_validator("modules", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.gain < self.floor:
@@ -183,11 +188,15 @@ class Penalty(Section):
             ("rate", "schedule", ("target",)),
         ):
             if getattr(self, option) != type(self).model_fields[option].default and getattr(self, key) not in users:
-                raise ValueError(f"{option} means nothing with {key}: {getattr(self, key)}; it goes with {users[0]}")
+                raise ValueError(
+                    f"{option} means nothing with {key}: {getattr(self, key)}; it goes with {' or '.join(users)}"
+                )
         if self.schedule == "linear" and not self.warmup_steps:
-            raise ValueError("schedule: linear rises over warmup_steps, which must be at least 1")
-        if self.schedule == "target" and (self.target is None or not self.lam):
-            raise ValueError("schedule: target needs a target and a first lam above 0")
+            raise ValueError("schedule: linear rises over warmup_steps, which must be at least 1 (found 0)")
+        if self.schedule == "target" and self.target is None:
+            raise ValueError("schedule: target needs target, the share of energy above tau to hold, e.g. 0.3")
+        if self.schedule == "target" and not self.lam:
+            raise ValueError("schedule: target needs a first lam above 0 (found 0)")
         if self.control != "none" and self.weighting == "uniform":
             raise ValueError(f"control: {self.control} means nothing with weighting: uniform, which knows no frequency")
         if self.control != "none" and self.schedule == "target":
@@ -444,9 +453,11 @@ def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     path = find(str(recipe))
     values = read_yaml(path)
     values.setdefault("name", path.stem)
-    for override in overrides:
+    given = list(overrides)
+    for override in given:
         values = merged(values, parse_override(override))
-    return _build(values, where="", path=path)
+    source = f"recipe {path}" + "".join(f" with --set {override}" for override in given)
+    return _build(values, where="", source=source)
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
@@ -532,7 +543,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return found
 
 
-def _build(values: Mapping[str, Any], where: str, path: Path | None = None) -> Recipe:
+def _build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Recipe:
     recipe, problems = _check(values, where)
     arms = values.get("arms")
     for name, overrides in arms.items() if isinstance(arms, Mapping) else ():
@@ -547,7 +558,6 @@ def _build(values: Mapping[str, Any], where: str, path: Path | None = None) -> R
         problems += [p for p in in_arm if p.removeprefix(f"arms.{name}.") not in problems]
     if recipe is not None and not problems:
         return recipe
-    source = f"recipe {path}" if path else "recipe"
     raise UsageError(f"{source} is not valid:\n" + "\n".join(f"- {problem}" for problem in dict.fromkeys(problems)))
 
 

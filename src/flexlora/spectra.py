@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flexlora.adapters.saved import CONFIG, download, saved_pairs
+from flexlora.adapters.saved import CONFIG, adapters_below, download, saved_pairs
 from flexlora.errors import UsageError
 from flexlora.folder import existing
 from flexlora.fourier import AdapterSpectrum, SpectrumOptions, adapter_spectrum
@@ -64,8 +64,11 @@ def _find(name: str) -> dict[str, Path]:
             raise UsageError(f"{path}: no arm of this run is trained yet. `flexlora train {path}` does it.")
         return trained
     if path.exists():
-        raise UsageError(
-            f"{path}: neither an adapter (it has no {CONFIG}) nor a run directory. An adapter's folder is what PEFT's "
-            "save_pretrained wrote; in a run it is RUN/ARM/train/adapter."
+        inside = adapters_below(path)
+        hint = (
+            f"There is {' and '.join(inside)}."
+            if inside
+            else "An adapter's folder is what PEFT's save_pretrained wrote; in a run it is RUN/ARM/train/adapter."
         )
+        raise UsageError(f"{path}: neither an adapter (it has no {CONFIG}) nor a run directory. {hint}")
     return {name: download(name)}

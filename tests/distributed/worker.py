@@ -30,8 +30,8 @@ from flexlora.training import FourierMixin
 STEPS, ACCUMULATION, LEARNING_RATE, CLIP = 3, 2, 1e-2, 0.5
 
 
-def make_model() -> Any:
-    torch.manual_seed(0)
+def make_model(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2
     )
@@ -135,7 +135,8 @@ def main() -> None:
     rank, world = dist.get_rank(), dist.get_world_size()
     assert world == 2
     if mode == "trainer":
-        found = train_by_trainer(make_model(), options, processes=world)
+        # As in a script without a seed: it is the trainer that gives all ranks the values of the first.
+        found = train_by_trainer(make_model(seed=rank), options, processes=world)
         if rank == 0:
             torch.save(found, output)
         return

@@ -66,6 +66,12 @@ def saved_pairs(folder: Path) -> list[SavedPair]:
     return [_pair(folder, config, module, factors[module]) for module in sorted(factors, key=_in_order)]
 
 
+def adapters_below(folder: Path) -> list[str]:
+    """Adapters in a folder that is none itself, checkpoints apart: for those who named a folder too high."""
+    found = (str(path.parent) for path in sorted(folder.glob(f"**/{CONFIG}")))
+    return [name for name in found if "/checkpoint" not in name]
+
+
 def download(name: str) -> Path:
     """The folder of an adapter on the hub: its two files, and its tokenizer where there is one.
 
@@ -74,7 +80,7 @@ def download(name: str) -> Path:
     """
     # A slip in a path such as runs/demo must not be looked for on the hub, which without a network takes half a minute.
     if name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name).parent.is_dir():
-        raise UsageError(f"adapter {name!r}: there is no such folder. Give an adapter, a run or a hub id (owner/name).")
+        raise UsageError(f"adapter {name!r}: there is no such folder, and it is no hub id (owner/name).")
     wanted = [CONFIG, WEIGHTS, "tokenizer*", "special_tokens_map.json"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted))

@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 
 from flexlora import models
-from flexlora.adapters.saved import CONFIG, WEIGHTS, download
+from flexlora.adapters.saved import CONFIG, WEIGHTS, adapters_below, download
 from flexlora.adapters.sites import merge_sites, shared_names
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
@@ -54,8 +54,8 @@ def find_adapter(name: str | Path) -> Adapter:
         folder = download(str(name))
     missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
     if missing:
-        inside = next(iter(sorted(folder.glob(f"**/{CONFIG}"))), None)
-        hint = f" There is one in {inside.parent}." if inside else " A run keeps its adapters in RUN/ARM/train/adapter."
+        inside = adapters_below(folder)
+        hint = f" There is {' and '.join(inside)}." if inside else " A run keeps its adapters in RUN/ARM/train/adapter."
         raise UsageError(f"adapter {str(name)!r}: no {' and no '.join(missing)} in it.{hint}")
     try:
         config = json.loads((folder / CONFIG).read_bytes())

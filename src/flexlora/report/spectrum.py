@@ -20,6 +20,8 @@ VIEWS = {
 LEVELS = "·▁▂▃▄▅▆▇█"
 """From a quarter of white noise's power, or less, to four times; ▄ is as much as white noise."""
 LABEL, LONG_LABEL = 20, 28
+MOST_BARS = 64
+"""Bands that are shown as a bar; more would not fit a line."""
 NUMBERS = 24
 
 
@@ -33,19 +35,21 @@ def print_spectra(spectra: Mapping[str, AdapterSpectrum], console: Console | Non
     """
     console = console or Console()
     options = next(iter(spectra.values())).options
-    across = max(1, (console.width - (LONG_LABEL if layers else LABEL) - 2) // (max(NUMBERS, options.bands) + 2))
+    bars = options.bands if options.bands <= MOST_BARS else 0
+    across = max(1, (console.width - (LONG_LABEL if layers else LABEL) - 2) // (max(NUMBERS, bars) + 2))
     labels = list(spectra)
     for start in range(0, len(labels), across):
         shown = {label: spectra[label] for label in labels[start : start + across]}
         console.print(_table(shown, f"Power spectrum: {VIEWS[options.view]}", layers))
-    console.print(
-        Text(
-            f"Energy · its share above tau = {options.tau:g} of Nyquist · centroid (mean frequency). Bars: power in "
-            f"{options.bands} bands from 0 to Nyquist, against white noise: ▄ as much, █ four times or more, · a "
-            "quarter or less, x no energy.",
-            "dim",
+    legend = f"Energy · its share above tau = {options.tau:g} of Nyquist · centroid (mean frequency)."
+    if bars:
+        legend += (
+            f" Bars: power in {bars} bands from 0 to Nyquist, against white noise: ▄ as much, █ four times or more, "
+            "· a quarter or less, x no energy."
         )
-    )
+    else:
+        legend += f" The {options.bands} bands are too many for bars; --json and --plot have them."
+    console.print(Text(legend, "dim"))
 
 
 def _table(spectra: Mapping[str, AdapterSpectrum], title: str, layers: bool) -> Table:
@@ -74,7 +78,7 @@ def _layers(one: AdapterSpectrum) -> dict[str, Mapping[str, Spectrum]]:
 def _cell(spectrum: Spectrum, style: str = "") -> Text:
     centroid = "–" if spectrum.centroid is None else f"{spectrum.centroid:.2f}"
     numbers = f"{spectrum.energy:.4g} · {_percent(spectrum.high_share)} · {centroid}"
-    return Text.assemble((numbers, style), "\n", bar(spectrum))
+    return Text.assemble((numbers, style), *(("\n", bar(spectrum)) if len(spectrum.bands) <= MOST_BARS else ()))
 
 
 def bar(spectrum: Spectrum) -> str:

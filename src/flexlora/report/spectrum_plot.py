@@ -34,10 +34,10 @@ def check_plot(path: Path) -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UsageError("--plot needs matplotlib, which is not installed: pip install 'flexlora[plots]'.") from error
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--plot {path}: plots are written as PNG; give a name that ends in .png.")
     if path.is_dir():
         raise UsageError(f"--plot {path}: is a folder; name a file in it.")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--plot {path}: plots are written as PNG; give a name that ends in .png.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"--plot {path}: the folder {path.parent} does not exist or cannot be written.")
 
@@ -68,8 +68,10 @@ def plot_spectra(spectra: Mapping[str, AdapterSpectrum], path: Path) -> None:
         halves: Any = figure.subfigures(2, 1, height_ratios=[4.2, 3.6 * rows])
         above, below = halves
     axes = above.subplots(1, len(factors), squeeze=False, sharey=True)[0]
+    powers = [value for total in totals.values() for one in total.values() for value in one.relative if value]
     for factor, ax in zip(factors, axes, strict=True):
         _draw_bands(ax, {label: total[factor] for label, total in totals.items()}, options.edges, options.tau)
+        _scale(ax, min(powers, default=1.0), max(powers, default=1.0))
         ax.set_title(
             {"A": "A, by frequency", "B": "B, by frequency"}.get(factor, "dW = s B A, by the higher frequency")
         )
@@ -89,22 +91,12 @@ def _plain_text(label: str) -> str:
 def _draw_bands(ax: Any, spectra: Mapping[str, Spectrum], edges: tuple[float, ...], tau: float) -> None:
     ax.axvspan(tau, 1, color="#1b1d22", alpha=0.05, linewidth=0)
     ax.axhline(1, color="#5d626d", linewidth=1, linestyle=(0, (4, 3)))
-    lowest = highest = 1.0
     for i, (label, spectrum) in enumerate(spectra.items()):
         drawn = [value if value else float("nan") for value in spectrum.relative]
-        known = [value for value in spectrum.relative if value]
-        lowest, highest = min([lowest, *known]), max([highest, *known])
         numbers = f"{100 * spectrum.high_share:.1f} % above τ, energy {spectrum.energy:.3g}"
         dashes = DASHES[(i + i // len(COLOURS)) % len(DASHES)]
         ax.stairs(drawn, edges, baseline=None, color=COLOURS[i % len(COLOURS)], linestyle=dashes, linewidth=1.9,
                   label=f"{label}: {numbers}")  # fmt: skip
-    # Powers of two a person can read, and never an axis so narrow that noise looks like structure.
-    low, high = min(-1, int(log2(lowest) - 1)), max(1, ceil(log2(highest)))
-    step = max(1, ceil((high - low) / 8))
-    ax.set_yscale("log", base=2)
-    ax.set_ylim(2.0**low, 2.0**high)
-    ax.set_yticks([2.0**power for power in range(ceil(low / step) * step, high + 1, step)])
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
     ax.set_xlim(0, 1)
     ax.set_xlabel(f"frequency (1 = Nyquist); shaded: above τ = {tau:g}")
     ax.grid(alpha=0.25)
@@ -113,6 +105,16 @@ def _draw_bands(ax: Any, spectra: Mapping[str, Spectrum], edges: tuple[float, ..
         [], [], color="#5d626d", linewidth=1, linestyle=(0, (4, 3)), label=f"white noise: {100 * noise:.1f} % above τ"
     )
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8, frameon=False)
+
+
+def _scale(ax: Any, lowest: float, highest: float) -> None:
+    """Powers of two a person can read, and never an axis so narrow that noise looks like structure."""
+    low, high = min(-1, int(log2(lowest) - 1)), max(1, ceil(log2(highest)))
+    step = max(1, ceil((high - low) / 8))
+    ax.set_yscale("log", base=2)
+    ax.set_ylim(2.0**low, 2.0**high)
+    ax.set_yticks([2.0**power for power in range(ceil(low / step) * step, high + 1, step)])
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
 
 
 def _draw_maps(figure: Any, spectra: Mapping[str, Spectrum], rows: int, tau: float) -> None:

@@ -100,6 +100,7 @@ def fuzz(*, seed: int, workers: int, seconds: float = 0.0, rounds: int = 1, slow
     random_ = random.Random(seed)
     report = Report()
     until = time.monotonic() + seconds
+    before = set(_ours())  # this process may have other pools
     with Bait() as bait, closing(LocalPool(workers, Mode.WARM, False, Sandbox.BUBBLEWRAP)) as pool:
         while len(report.traces) < rounds or time.monotonic() < until:
             expected = {str(i): one for i, one in enumerate(_mixture(random_, bait, slow))}
@@ -114,7 +115,7 @@ def fuzz(*, seed: int, workers: int, seconds: float = 0.0, rounds: int = 1, slow
                 report.problems += expected[key].problems(verdict)
             report.problems += bait.harm("")
             report.traces.append(_traces())
-    report.problems += [f"left at the end: {trace}" for trace in _left_at_end()]
+    report.problems += [f"left at the end: {trace}" for trace in _ours() if trace not in before]
     return report
 
 
@@ -177,10 +178,9 @@ def _traces() -> Traces:
     )
 
 
-def _left_at_end() -> list[str]:
-    """After the pool was closed."""
-    left = [f"process {pid}" for pid in below_us()]
-    return left + [f"cgroup {path}" for path in _own_cgroups()]
+def _ours() -> list[str]:
+    """Processes and cgroups of this process, in words."""
+    return [*(f"process {pid}" for pid in below_us()), *(f"cgroup {path}" for path in _own_cgroups())]
 
 
 def _own_cgroups() -> list[Path]:

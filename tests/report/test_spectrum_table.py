@@ -122,3 +122,25 @@ def test_a_plot_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'flexlora\[plots\]'"):
         check_plot(tmp_path / "new.png")
+
+
+def test_more_bands_than_a_line_holds_are_told_and_not_drawn() -> None:
+    text = io.StringIO()
+    row = waves(3)
+    many = adapter_spectrum([Pair("layers.0.mlp.up_proj", row, row.mT)], SpectrumOptions(bands=500))
+    print_spectra({"run": many}, Console(file=text, width=200))
+    assert "500 bands are too many for bars" in text.getvalue()
+    assert not set("▁▂▃▅▆▇█") & set(text.getvalue())
+
+
+def test_all_panels_have_room_for_every_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A's panel shares its axis with B's, which must not cut off what only A has."""
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (drawn.append(figure), save(figure, *a, **k)))
+    noise = torch.randn(64, 512)
+    plot_spectra({"run": adapter_spectrum([Pair("m", waves(2, n=512), noise)], SpectrumOptions())}, tmp_path / "p.png")
+    for axes in drawn[0].axes:
+        assert axes.get_ylim()[1] >= 16  # all of A's energy is in one band of sixteen
