@@ -13,6 +13,7 @@ METRICS = {
     "loss": "Training loss",
     "eval_loss": "Validation loss",
     "penalty": "Penalty value",
+    "lam": "Penalty strength (lambda)",
     "high_frequency_share": "High-frequency share",
     "grad_norm": "Gradient norm",
     "learning_rate": "Learning rate",
