@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from updates import save_adapter
@@ -19,7 +20,7 @@ from flexlora import models
 from flexlora.adapters import saving, source
 from flexlora.adapters.lora import load_adapter
 from flexlora.adapters.merge import merge_adapter
-from flexlora.adapters.prompts import LONGEST, SAMPLE, encode, greedy_answer, logits_of, read_prompts
+from flexlora.adapters.prompts import ANSWER, LONGEST, SAMPLE, encode, greedy_answer, logits_of, read_prompts
 from flexlora.adapters.rounding import ROUNDINGS
 from flexlora.cli import main
 from flexlora.errors import FlexError, UsageError
@@ -203,6 +204,21 @@ def test_a_dtype_too_small_is_shown_in_the_audit_and_never_saved(
     assert not (tmp_path / "out").exists()
 
 
+def diverged(adapter: Path) -> Path:
+    factors = load_file(adapter / source.WEIGHTS)
+    next(iter(factors.values()))[0, 0] = torch.nan
+    save_file(factors, adapter / source.WEIGHTS, metadata={"format": "pt"})
+    return adapter
+
+
+CALIBRATED = {"rounding": "calibrated", "dtype": "bfloat16"}
+
+
+def one_prompt(folder: Path) -> Path:
+    (folder / "one.txt").write_text("def double(x):\n")
+    return folder / "one.txt"
+
+
 def no_weights(*_: Any) -> None:
     raise AssertionError("weights were loaded")
 
@@ -215,6 +231,13 @@ def no_weights(*_: Any) -> None:
         (lambda a, t: {"adapter": a.parent}, "There is "),
         (lambda a, t: {"adapter": copied(a, t / "x", peft_type="IA3")}, "of type 'IA3'"),
         (lambda a, t: {"adapter": copied(a, t / "x", bias="all")}, "bias = 'all'"),
+        (
+            lambda a, t: {"adapter": copied(a, t / "x", init_lora_weights="pissa_niter_4")},
+            "has changed the base itself",
+        ),
+        (lambda a, t: {"adapter": copied(a, t / "x", layer_replication=[[0, 2]])}, "layer_replication = [[0, 2]]"),
+        (lambda a, t: {"adapter": copied(a, t / "x", alora_invocation_tokens=[1])}, "alora_invocation_tokens = [1]"),
+        (lambda a, t: {"adapter": diverged(copied(a, t / "x"))}, "holds values that are not finite"),
         (lambda a, t: {"adapter": copied(a, t / "x", base_model_name_or_path=None)}, "--model"),
         (lambda a, t: {"adapter": copied(a, t / "x", base_model_name_or_path="/gone")}, "--model names another"),
         (lambda a, t: {"adapter": copied(a, t / "x", r=2)}, "does not fit"),
@@ -227,6 +250,7 @@ def no_weights(*_: Any) -> None:
         (lambda a, t: {"warn_above": -1.0}, "--warn-above"),
         (lambda a, t: {"prompts": t / "none.txt"}, "cannot be read"),
         (lambda a, t: {"prompts": t / "merge.txt"}, "holds no prompts"),
+        (lambda a, t: {"prompts": one_prompt(t), **CALIBRATED}, "1 of 1 prompts can be used"),
     ],
 )
 def test_what_cannot_be_merged_is_refused_before_weights_are_loaded(
@@ -309,19 +333,23 @@ def test_a_failed_interrupted_or_wrong_save_leaves_nothing(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    def full(*_: Any) -> None:
-        raise OSError(28, os.strerror(28))
+    def full(*_: Any) -> None:  # as safetensors says it
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    def full_later(*_: Any) -> None:  # as our own files say it
+        raise FlexError("full") from OSError(28, os.strerror(28))
 
     def damaged(path: Path, value: Any) -> None:
         weights = load_file(path.parent / "model.safetensors")
         weights[f"{UP}.weight"][0, 0] += 1e-3
         save_file(weights, path.parent / "model.safetensors", metadata={"format": "pt"})
 
-    (tmp_path / ".out.partial").mkdir()
-    (tmp_path / ".out.partial" / "left").touch()
+    (tmp_path / ".out.99999999.partial").mkdir()  # of a process that is no more
+    (tmp_path / ".out.99999999.partial" / "left").touch()
     for broken, error, part in (
         (interrupted, KeyboardInterrupt, ""),
-        (full, FlexError, "disk is full"),
+        (full, FlexError, "the disk is full. Nothing was kept"),
+        (full_later, FlexError, "the disk is full. Nothing was kept"),
         (damaged, FlexError, f"1 weights differ, e.g. {UP}.weight"),
     ):
         monkeypatch.setattr(saving, "write_json", broken)
@@ -339,9 +367,37 @@ def test_an_output_that_appears_meanwhile_is_left_alone(
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out", "mine")]
 
 
+def test_answers_are_greedy_whatever_penalty_the_model_s_settings_name(small_model: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(small_model).eval()
+    ids = ids_of(small_model, "def double(x):")
+    with torch.no_grad():
+        expected = greedy_answer(model, ids)
+        plain = model.generate(torch.tensor([ids]), max_new_tokens=ANSWER, do_sample=False, pad_token_id=0)[0].tolist()
+        model.generation_config.repetition_penalty = 5.0
+        model.generation_config.no_repeat_ngram_size = 1
+        assert greedy_answer(model, ids) == expected == plain
+
+
+def test_a_small_weight_that_is_lost_is_warned_of_beside_a_large_one_that_is_kept(
+    small_model: Path, prompts: Path, tmp_path: Path
+) -> None:
+    config: dict[str, Any] = {"modules_to_save": ["lm_head"], "target_modules": ["up_proj"]}
+    adapter = save_adapter(small_model, tmp_path / "adapter", **config)
+    factors = load_file(adapter / source.WEIGHTS)
+    for name, values in factors.items():
+        factors[name] = values * 1e-3 if ".lora_A." in name else values + 1.0 if "lm_head" in name else values
+    save_file(factors, adapter / source.WEIGHTS, metadata={"format": "pt"})
+    audit = merge_adapter(adapter, dtype="bfloat16", prompts=prompts)
+    assert audit.chosen.update.relative_error < 0.05
+    assert f"2 of 3 by more than 5 %, {UP}" in str(audit.warning).replace("layers.1", "layers.0")
+
+
 def test_prompts_come_from_json_lines_text_or_the_sample(tmp_path: Path, small_model: Path) -> None:
-    (tmp_path / "p.jsonl").write_text('{"prompt": "a\\n\\nb"}\n{"other": 1}\n')
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a\\n\\nb"}\n{"prompt": ""}\n')
     assert read_prompts(tmp_path / "p.jsonl") == ["a\n\nb"]
+    (tmp_path / "q.jsonl").write_text('{"prompt": "a"}\n{"other": 1}\n')
+    with pytest.raises(UsageError, match=r"q\.jsonl, line 2: there is no text"):
+        read_prompts(tmp_path / "q.jsonl")
     (tmp_path / "p.txt").write_text("\na\nb\n\n\nc")
     assert read_prompts(tmp_path / "p.txt") == ["a\nb", "c"]
     sample = read_prompts(None)
@@ -349,6 +405,7 @@ def test_prompts_come_from_json_lines_text_or_the_sample(tmp_path: Path, small_m
     tokenizer = AutoTokenizer.from_pretrained(small_model)
     assert [len(ids) for ids in encode(tokenizer, ["x " * 5000], None)] == [LONGEST]
     assert [len(ids) for ids in encode(tokenizer, ["x " * 5000], 100)] == [84]
+    assert encode(tokenizer, ["x " * 5000], 12) == []
 
 
 def test_the_command_prints_the_audit_and_warns(

@@ -123,3 +123,15 @@ def test_the_inputs_of_layers_are_seen_while_the_model_runs(small_model: Path, t
     assert torch.equal(seen["model.layers.0.mlp.up_proj.weight"], kept[0][0, ::3])
     assert {rows.shape for rows in seen.values()} == {(4, 32)}
     assert not layer.mlp.up_proj.base_layer._forward_pre_hooks
+
+
+def test_kept_inputs_hold_no_more_memory_than_their_own(models_dir: Path, tmp_path: Path) -> None:
+    base = make_model(models_dir / "llama-for-inputs", "llama")
+    wrapped = load_adapter(AutoModelForCausalLM.from_pretrained(base), save_adapter(base, tmp_path / "adapter")).eval()
+    ids = torch.arange(200)[None] % 50
+    with torch.no_grad():
+        inputs = inputs_of(merge_sites(wrapped), lambda: wrapped(input_ids=ids), positions=10)
+    assert inputs
+    for rows in inputs.values():
+        assert len(rows) == 10
+        assert rows.untyped_storage().nbytes() == rows.numel() * 4

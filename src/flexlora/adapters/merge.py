@@ -88,14 +88,21 @@ def merge_adapter(
     fit = check_fits(found, base)
     stored = stored_dtype(base, fit.config)
     dtype = dtype or stored
-    rounding = "nearest" if dtype == "float32" else rounding  # float32 has steps to spare
+    asked, rounding = rounding, "nearest" if dtype == "float32" else rounding
     if output is not None:
         check_output(output, fit.parameters * models.DTYPES[dtype].itemsize)
     tokenizer = _tokenizer(found, base)
     ids = encode(tokenizer, texts, fit.context)
+    if len(ids) < (2 if rounding == "calibrated" else 1):
+        raise UsageError(
+            f"--prompts: {len(ids)} of {len(texts)} prompts can be used with this model's tokenizer and context; give "
+            "more (calibrated rounding needs two, one to calibrate and one to compare)."
+        )
     check_memory(_needed(fit, ids, models.DTYPES[stored]))
 
     wrapped, notes = _load(base, found, fit)
+    if asked != rounding:
+        notes.append(f"float32 has steps to spare: rounded to the nearest, not {asked}.")
     candidates = [("float32", NEAREST), *((half, way) for half in ("bfloat16", "float16") for way in measured)]
     order = sorted(candidates, key=lambda candidate: candidate == (dtype, rounding))  # the chosen one stays in place
     with torch.no_grad():
@@ -129,12 +136,12 @@ def _check_words(dtype: str | None, rounding: str, warn_above: float) -> None:
 
 def _tokenizer(adapter: Adapter, base: ModelSource) -> Any:
     """The adapter's own tokenizer where one was saved with it (it may know more tokens), or the base's, unchanged."""
-    if (adapter.path / "tokenizer_config.json").is_file():
-        return AutoTokenizer.from_pretrained(adapter.path)
+    own = (adapter.path / "tokenizer_config.json").is_file()
+    name, revision = (str(adapter.path), None) if own else (base.name, base.revision)
     try:
-        return AutoTokenizer.from_pretrained(base.name, revision=base.revision)
+        return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
-        raise UsageError(f"model {base.name!r}: its tokenizer cannot be loaded: {error}") from error
+        raise UsageError(f"{name}: its tokenizer cannot be loaded: {error}") from error
 
 
 def _needed(fit: Fit, ids: Sequence[Sequence[int]], stored: torch.dtype) -> int:
@@ -142,7 +149,7 @@ def _needed(fit: Fit, ids: Sequence[Sequence[int]], stored: torch.dtype) -> int:
     vocabulary: int = fit.config.get_text_config().vocab_size
     logits = 4 * vocabulary * (sum(len(one) + ANSWER for one in ids) + 12 * max(len(one) + ANSWER for one in ids))
     inputs = 8 * POSITIONS * fit.inputs
-    return 4 * fit.parameters + stored.itemsize * fit.changed + 64 * fit.largest + logits + inputs
+    return 4 * (fit.parameters + fit.adapter) + stored.itemsize * fit.changed + 64 * fit.largest + logits + inputs
 
 
 def _load(base: ModelSource, adapter: Adapter, fit: Fit) -> tuple[Any, list[str]]:
@@ -223,10 +230,18 @@ def _write(
 def _warning(row: Row, warn_above: float) -> str | None:
     if row.disagreement is None:
         return f"{row.dtype} cannot hold {row.update.overflow} of the merged weights; they would be infinite."
-    if row.update.relative_error <= warn_above:
+    worse = {name: one.relative_error for name, one in row.modules.items() if one.relative_error > warn_above}
+    if row.update.relative_error <= warn_above and not worse:
         return None
+    lost = 100 * row.update.relative_error
+    said = f"in {row.dtype} ({row.rounding}) the merged weights are {lost:.1f} % of the update off"
+    if worse:
+        name = max(worse, key=worse.__getitem__)
+        said += (
+            f"; {len(worse)} of {len(row.modules)} by more than {100 * warn_above:g} %, {name} by "
+            f"{100 * worse[name]:.1f} %"
+        )
     return (
-        f"in {row.dtype} ({row.rounding}) the merged weights are {100 * row.update.relative_error:.1f} % of the update "
-        f"off (more than {100 * warn_above:g} %), and {100 * row.disagreement.next_token:.1f} % of next tokens change. "
-        "--dtype float32 keeps the update; so does leaving the adapter unmerged."
+        f"{said}. {100 * row.disagreement.next_token:.1f} % of next tokens change. --dtype float32 keeps the update; "
+        "so does leaving the adapter unmerged."
     )

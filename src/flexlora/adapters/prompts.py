@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
 from flexlora.errors import UsageError
 from flexlora.files import read_jsonl
@@ -27,13 +26,16 @@ def read_prompts(path: Path | None) -> list[str]:
     """
     path = path or SAMPLE
     if path.suffix == ".jsonl":
-        prompts = [record.get("prompt") for _, record in read_jsonl(path)]
+        records = list(read_jsonl(path))
+        if absent := [number for number, record in records if not isinstance(record.get("prompt"), str)]:
+            raise UsageError(f"--prompts {path}, line {absent[0]}: there is no text under `prompt`.")
+        prompts = [record["prompt"] for _, record in records]
     else:
         try:
             prompts = [block.strip("\n") for block in path.read_text().split("\n\n")]
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--prompts {path}: cannot be read ({error}).") from error
-    found = [prompt for prompt in prompts if isinstance(prompt, str) and prompt.strip()]
+    found = [prompt for prompt in prompts if prompt.strip()]
     if not found:
         raise UsageError(
             f"--prompts {path}: holds no prompts. Give JSON lines with a `prompt` each (.jsonl), or text with blank "
@@ -44,23 +46,23 @@ def read_prompts(path: Path | None) -> list[str]:
 
 def encode(tokenizer: Any, prompts: list[str], context: int | None) -> list[list[int]]:
     """The prompts' token ids, cut to what the model and this audit have room for."""
-    longest = min(LONGEST, (context or LONGEST + ANSWER) - ANSWER)
+    longest = max(0, min(LONGEST, (context or LONGEST + ANSWER) - ANSWER))
     return [ids for ids in (encode_prompt(tokenizer, prompt)[:longest] for prompt in prompts) if ids]
 
 
 def greedy_answer(model: Any, ids: list[int]) -> list[int]:
-    """The prompt's ids with the model's greedy answer behind them, up to the end-of-sequence token."""
-    shown = torch.tensor([ids], device=model.device)
-    config = GenerationConfig(
-        max_new_tokens=ANSWER,
-        do_sample=False,
-        eos_token_id=model.generation_config.eos_token_id,
-        pad_token_id=0,
-    )
-    made: list[int] = model.generate(
-        input_ids=shown, attention_mask=torch.ones_like(shown), generation_config=config
-    ).tolist()[0]
-    return made
+    """The prompt's ids with the model's greedy answer behind them, up to the end-of-sequence token.
+
+    Not by `generate`, which takes penalties on repetition from the model's own settings.
+    """
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    shown = list(ids)
+    for _ in range(ANSWER):
+        shown.append(int(logits_of(model, shown)[-1].argmax()))
+        if shown[-1] in ends:
+            break
+    return shown
 
 
 def split(ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:

@@ -81,7 +81,8 @@ def download(name: str) -> Path:
     # A slip in a path such as runs/demo must not be looked for on the hub, which without a network takes half a minute.
     if name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name).parent.is_dir():
         raise UsageError(f"adapter {name!r}: there is no such folder, and it is no hub id (owner/name).")
-    wanted = [CONFIG, WEIGHTS, "tokenizer*", "special_tokens_map.json"]
+    tokenizer = ["tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"]
+    wanted = [CONFIG, WEIGHTS, *tokenizer, "chat_template*", "additional_chat_templates/*"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted))
         reason = "" if all((folder / file).is_file() for file in (CONFIG, WEIGHTS)) else "it holds no adapter"

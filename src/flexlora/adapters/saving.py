@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -89,20 +91,31 @@ def _digests(model: Any) -> dict[str, str]:
 
 @contextmanager
 def _aside(output: Path) -> Iterator[Path]:
-    """A folder beside `output` that takes its name if the block succeeds; otherwise nothing is left of it."""
-    folder = output.with_name(f".{output.name}.partial")  # always this name: what a killed process left is removed
+    """A folder beside `output` that takes its name if the block succeeds; otherwise nothing is left of it.
+
+    Folders that a killed merge left beside this output are removed; one that still runs keeps its own.
+    """
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for stale in output.parent.glob(f".{output.name}.*.partial"):
+            process = stale.name.split(".")[-2]
+            if process.isdigit() and not Path("/proc", process).exists():
+                shutil.rmtree(stale, ignore_errors=True)
+        folder = output.with_name(f".{output.name}.{os.getpid()}.partial")
+        folder.mkdir()
+    except OSError as error:
+        raise FlexError(f"{output}: cannot be written ({error}). Nothing was kept.") from error
+    try:
         yield folder
         if output.exists():
             raise UsageError(f"{output}: exists now, and nothing is overwritten; choose another --output.")
         folder.rename(output)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            full = error.errno == errno.ENOSPC or "No space left" in str(error)
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # as our own files are written
+        if isinstance(cause, OSError | SafetensorError):
+            full = getattr(cause, "errno", None) == errno.ENOSPC or "No space left" in str(cause)
             raise FlexError(
-                f"{output}: {'the disk is full' if full else f'cannot be written ({error})'}. Nothing was kept."
+                f"{output}: {'the disk is full' if full else f'cannot be written ({cause})'}. Nothing was kept."
             ) from error
         raise

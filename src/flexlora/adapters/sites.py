@@ -117,7 +117,8 @@ def inputs_of(sites: Sequence[Site], run: Callable[[], None], positions: int) ->
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_: nn.Module, given: tuple[Tensor, ...]) -> None:
             rows = given[0].detach().reshape(-1, given[0].shape[-1])
-            found[name].append(rows[:: -(-rows.shape[0] // positions)].float())
+            # A copy: a view would keep all of the layer's input.
+            found[name].append(rows[:: -(-rows.shape[0] // positions)].to(torch.float32, copy=True))
 
         return hook
 

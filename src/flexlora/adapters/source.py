@@ -23,6 +23,8 @@ from flexlora.recipe import ModelSource
 
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 GIB = 1 << 30
+CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initialisations that take from the base what they give the adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +73,23 @@ def _refuse_other_kinds(name: str, config: dict[str, Any]) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise UsageError(f"adapter {name!r}: of type {kind!r}; only LoRA adapters (peft_type LORA) are merged.")
+    if str(config.get("init_lora_weights")).startswith(CHANGES_THE_BASE):
+        raise UsageError(
+            f"adapter {name!r}: init_lora_weights = {config['init_lora_weights']!r} has changed the base itself, so "
+            "that this adapter is no update of the base as it is stored. Let PEFT convert it to a plain one "
+            "(save_pretrained with path_initial_model_for_weight_conversion), and merge that."
+        )
     wrong = {
         "bias": config.get("bias", "none") != "none",
         "trainable_token_indices": bool(config.get("trainable_token_indices")),
         "target_parameters": bool(config.get("target_parameters")),
+        "layer_replication": bool(config.get("layer_replication")),
+        "alora_invocation_tokens": bool(config.get("alora_invocation_tokens")),
     }
     if given := [key for key, is_given in wrong.items() if is_given]:
         raise UsageError(
-            f"adapter {name!r}: has {given[0]} = {config[given[0]]!r}, whose update is not audited. Merge it with "
-            "PEFT's own merge_and_unload."
+            f"adapter {name!r}: has {given[0]} = {config[given[0]]!r}, which cannot be merged with an "
+            "audit. Use PEFT's own merge_and_unload where it can, or leave the adapter unmerged."
         )
 
 
@@ -107,6 +117,8 @@ class Fit:
     """Of the merged model."""
     changed: int
     """Values that merging changes."""
+    adapter: int
+    """Values of the adapter, modules that were saved whole included."""
     largest: int
     """Values of the largest weight that it changes."""
     inputs: int
@@ -144,7 +156,8 @@ def check_fits(adapter: Adapter, base: ModelSource) -> Fit:
         sites = merge_sites(wrapped)
     except ValueError as error:
         raise UsageError(f"adapter {str(adapter.path)!r} does not fit {base.name!r}: {error}") from error
-    _compare_shapes(adapter, base, get_peft_model_state_dict(wrapped, save_embedding_layers=False))
+    wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    _compare_tensors(adapter, base, wanted)
     untied = bool(shared & {site.name for site in sites})
     if untied and getattr(config, "ensure_weight_tying", False):
         raise UsageError(
@@ -157,6 +170,7 @@ def check_fits(adapter: Adapter, base: ModelSource) -> Fit:
         config=skeleton.config,
         parameters=parameters + embedding,
         changed=sum(sizes),
+        adapter=sum(value.numel() for value in wanted.values()),
         largest=max(sizes),
         inputs=sum(site.reads.shape[1] for site in sites if site.reads is not None),
         context=context,
@@ -164,11 +178,17 @@ def check_fits(adapter: Adapter, base: ModelSource) -> Fit:
     )
 
 
-def _compare_shapes(adapter: Adapter, base: ModelSource, wanted: dict[str, torch.Tensor]) -> None:
+def _compare_tensors(adapter: Adapter, base: ModelSource, wanted: dict[str, torch.Tensor]) -> None:
     expected = {key: tuple(value.shape) for key, value in wanted.items()}
     with safe_open(adapter.path / WEIGHTS, framework="pt") as file:
         # PEFT saves an adapted embedding's base too.
-        found = {key: tuple(file.get_slice(key).get_shape()) for key in list(file.keys()) if ".base_layer." not in key}
+        own = [key for key in file.keys() if ".base_layer." not in key]  # noqa: SIM118  # no mapping
+        found = {key: tuple(file.get_slice(key).get_shape()) for key in own}
+        if broken := [key for key in own if not file.get_tensor(key).isfinite().all()]:
+            raise UsageError(
+                f"adapter {str(adapter.path)!r}: {broken[0]} holds values that are not finite; the training that made "
+                "it diverged."
+            )
     wrong = [key for key in sorted(expected.keys() | found.keys()) if expected.get(key) != found.get(key)]
     if wrong:
         key = wrong[0]
@@ -213,6 +233,10 @@ def check_memory(needed: int) -> None:
         UsageError: with the numbers.
     """
     where, free = _free_memory()
+    if where != "memory" and needed > (there := _free_ram()):
+        raise UsageError(
+            f"merging needs about {needed / GIB:.1f} GiB of memory to load the model; {there / GIB:.1f} GiB are free."
+        )
     if needed > free:
         other = "" if where == "memory" else ' CUDA_VISIBLE_DEVICES="" merges in the processor\'s memory instead.'
         raise UsageError(
@@ -224,8 +248,17 @@ def check_memory(needed: int) -> None:
 def _free_memory() -> tuple[str, int]:
     if models.device().type == "cuda":
         return "GPU memory", torch.cuda.mem_get_info()[0]
+    return "memory", _free_ram()
+
+
+def _free_ram() -> int:
+    """What the machine has left, or this container, if that is less (cgroup v2)."""
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return "memory", int(fields["MemAvailable"].split()[0]) << 10
+    free = int(fields["MemAvailable"].split()[0]) << 10
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and (most := limit.read_text().strip()) != "max":
+        free = min(free, int(most) - int(used.read_text()))
+    return free
 
 
 def check_output(output: Path, needed: int) -> None:
