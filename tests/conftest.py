@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests run side by side, a process a core: torch's own threads would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FLEXLORA_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
