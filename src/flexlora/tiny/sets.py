@@ -1,0 +1,84 @@
+"""The sets of problems and their splits.
+
+`A`: known operations; what is held out are combinations and constants that its training split has nowhere.
+`B1`: known code with one word that stands nowhere in `A`. `B2`: one new expression. `B3`: one new kind of loop.
+No two problems of different sets or splits have the same signature and body. Everything follows from the names of the
+problems and is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Sequence
+
+from flexlora.errors import UsageError
+from flexlora.tiny.families import KNOWN, NEW_EXPRESSIONS, NEW_STRUCTURES, drawn
+from flexlora.tiny.parts import Puzzle
+
+SETS = ("A", "B1", "B2", "B3")
+SPLITS = ("train", "validation", "test")
+TEST, VALIDATION = 300, 200
+NEW_WORDS = 1700
+"""Problems in set B1."""
+COMBINATIONS, CONSTANTS = 0.04, 0.06
+"""Shares of the combinations of operations, and of the constants of an operation, that A's training never sees."""
+
+
+def puzzles(set_name: str, split: str) -> tuple[Puzzle, ...]:
+    """The problems of a set and split, mixed.
+
+    Raises:
+        UsageError: there is no such set or split.
+    """
+    for what, value, known in (("set", set_name, SETS), ("split", split, SPLITS)):
+        if value not in known:
+            raise UsageError(f"tiny: no {what} {value!r}; there are {', '.join(known)}.")
+    return _everything()[set_name, split]
+
+
+def is_held_out(puzzle: Puzzle) -> str:
+    """Why a problem of known parts is not trained on: `combination`, `constant`, or the empty string."""
+    if _drawn(f"combination {puzzle.skeleton}") < COMBINATIONS:
+        return "combination"
+    parts = (f"constant {part.op} {part.constant}" for part in puzzle.parts if part.constant is not None)
+    return "constant" if any(_drawn(part) < CONSTANTS for part in parts) else ""
+
+
+@functools.cache
+def _everything() -> dict[tuple[str, str], tuple[Puzzle, ...]]:
+    taken: set[object] = set()
+    known = _mixed(list(drawn(KNOWN, taken)), "A")
+    seen = [puzzle for puzzle in known if not is_held_out(puzzle)]
+    reworded = [puzzle for puzzle in seen if puzzle.with_novel_words()][:NEW_WORDS]
+    apart = {puzzle.key for puzzle in reworded}
+    # Both reasons are held out in equal numbers.
+    combinations = [puzzle for puzzle in known if is_held_out(puzzle) == "combination"]
+    constants = [puzzle for puzzle in known if is_held_out(puzzle) == "constant"]
+    half, rest = TEST // 2, VALIDATION // 2
+    return {
+        ("A", "train"): tuple(puzzle for puzzle in seen if puzzle.key not in apart),
+        ("A", "validation"): (*combinations[half : half + rest], *constants[half : half + rest]),
+        ("A", "test"): (*combinations[:half], *constants[:half]),
+        **_split("B1", reworded),
+        **_split("B2", _mixed(list(drawn(NEW_EXPRESSIONS, taken)), "B2")),
+        **_split("B3", _mixed(list(drawn(NEW_STRUCTURES, taken)), "B3")),
+    }
+
+
+def _split(name: str, mixed: Sequence[Puzzle]) -> dict[tuple[str, str], tuple[Puzzle, ...]]:
+    return {
+        (name, "test"): tuple(mixed[:TEST]),
+        (name, "validation"): tuple(mixed[TEST : TEST + VALIDATION]),
+        (name, "train"): tuple(mixed[TEST + VALIDATION :]),
+    }
+
+
+def _mixed(made: list[Puzzle], name: str) -> list[Puzzle]:
+    random.Random(f"flexlora tiny set {name}").shuffle(made)
+    return made
+
+
+@functools.cache
+def _drawn(name: str) -> float:
+    return random.Random(f"flexlora tiny {name}").random()
