@@ -67,9 +67,7 @@ def proposals(function: Function, generator: random.Random) -> Iterator[tuple[Va
         yield from _pairs([list(stream) for stream in streams], constants, generator)
 
 
-def _pairs(
-    streams: list[list[Value]], constants: list[int], generator: random.Random
-) -> Iterator[tuple[Value, ...]]:
+def _pairs(streams: list[list[Value]], constants: list[int], generator: random.Random) -> Iterator[tuple[Value, ...]]:
     """Two numbers: equal, close together on both sides, far apart."""
     low = [value for value in streams[0] if isinstance(value, int)]
     yield low[0], low[0]
@@ -190,8 +188,8 @@ def _constants(function: Function) -> tuple[list[int], list[str]]:
         elif isinstance(node, Letter):
             letters[node.value] = None
         elif is_node(node):
-            for name in children(type(node)):
-                walk(getattr(node, name))
+            for child in children(node):
+                walk(child)
 
     walk(function.body)
     plain = [number for number in numbers if number not in (-1, 0, 1, 2, 10, 100)]

@@ -30,7 +30,7 @@ from flexlora.tiny.language.ir import (
     While,
 )
 from flexlora.tiny.language.rendering import Case
-from flexlora.tiny.language.rewrite import children, is_node
+from flexlora.tiny.language.rewrite import is_node
 
 COMPARED = {"<": ("<=", ">"), "<=": ("<", ">="), ">": (">=", "<"), ">=": (">", "<="), "==": ("!=",), "!=": ("==",)}
 COMPUTED = {"+": ("-", "*"), "-": ("+",), "*": ("+",), "//": ("*",), "%": ("//",)}
@@ -84,7 +84,7 @@ def _changed(node: Any) -> Iterator[tuple[str, Any]]:
                 yield mistake, (*before, other, *after)
     elif is_node(node):
         yield from _mistaken(node)
-        for name in children(type(node)):
+        for name in node.__slots__:
             child = getattr(node, name)
             if isinstance(child, tuple) or is_node(child):
                 for mistake, other in _changed(child):

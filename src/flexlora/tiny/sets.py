@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from flexlora.errors import UsageError
 from flexlora.tiny.families import KNOWN, NEW_EXPRESSIONS, NEW_STRUCTURES, drawn
@@ -48,9 +48,9 @@ def is_held_out(puzzle: Puzzle) -> str:
 @functools.cache
 def _everything() -> dict[tuple[str, str], tuple[Puzzle, ...]]:
     taken: set[object] = set()
-    known = _mixed(list(drawn(KNOWN, taken)), "A")
+    known = _mixed(drawn(KNOWN, taken), "A")
     seen = [puzzle for puzzle in known if not is_held_out(puzzle)]
-    reworded = [puzzle for puzzle in seen if puzzle.with_novel_words()][:NEW_WORDS]
+    reworded = tuple(puzzle for puzzle in seen if puzzle.with_novel_words())[:NEW_WORDS]
     apart = {puzzle.key for puzzle in reworded}
     # Both reasons are held out in equal numbers.
     combinations = [puzzle for puzzle in known if is_held_out(puzzle) == "combination"]
@@ -58,25 +58,26 @@ def _everything() -> dict[tuple[str, str], tuple[Puzzle, ...]]:
     half, rest = TEST // 2, VALIDATION // 2
     return {
         ("A", "train"): tuple(puzzle for puzzle in seen if puzzle.key not in apart),
-        ("A", "validation"): (*combinations[half : half + rest], *constants[half : half + rest]),
-        ("A", "test"): (*combinations[:half], *constants[:half]),
+        ("A", "validation"): _mixed(combinations[half : half + rest] + constants[half : half + rest], "A validation"),
+        ("A", "test"): _mixed(combinations[:half] + constants[:half], "A test"),
         **_split("B1", reworded),
-        **_split("B2", _mixed(list(drawn(NEW_EXPRESSIONS, taken)), "B2")),
-        **_split("B3", _mixed(list(drawn(NEW_STRUCTURES, taken)), "B3")),
+        **_split("B2", _mixed(drawn(NEW_EXPRESSIONS, taken), "B2")),
+        **_split("B3", _mixed(drawn(NEW_STRUCTURES, taken), "B3")),
     }
 
 
-def _split(name: str, mixed: Sequence[Puzzle]) -> dict[tuple[str, str], tuple[Puzzle, ...]]:
+def _split(name: str, mixed: tuple[Puzzle, ...]) -> dict[tuple[str, str], tuple[Puzzle, ...]]:
     return {
-        (name, "test"): tuple(mixed[:TEST]),
-        (name, "validation"): tuple(mixed[TEST : TEST + VALIDATION]),
-        (name, "train"): tuple(mixed[TEST + VALIDATION :]),
+        (name, "test"): mixed[:TEST],
+        (name, "validation"): mixed[TEST : TEST + VALIDATION],
+        (name, "train"): mixed[TEST + VALIDATION :],
     }
 
 
-def _mixed(made: list[Puzzle], name: str) -> list[Puzzle]:
-    random.Random(f"flexlora tiny set {name}").shuffle(made)
-    return made
+def _mixed(made: Iterable[Puzzle], name: str) -> tuple[Puzzle, ...]:
+    mixed = list(made)
+    random.Random(f"flexlora tiny set {name}").shuffle(mixed)
+    return tuple(mixed)
 
 
 @functools.cache

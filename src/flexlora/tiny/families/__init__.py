@@ -4,20 +4,24 @@ taken is drawn by a seed and the same everywhere.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 from flexlora.tiny.families import loops, positions, questions, scalars, strings
 from flexlora.tiny.parts import Puzzle
 
-Family = tuple[int, Callable[[], Iterable[loops.Loop | Puzzle]]]
+Candidate: TypeAlias = Callable[[], Puzzle | None]
+"""Makes a problem, or None where it would be no sensible one."""
+Family: TypeAlias = tuple[int, Callable[[], Iterable[Candidate]]]
 """How many to take, and from what."""
 
 KNOWN: dict[str, Family] = {
-    "list": (4500, lambda: _family(loops.plain(), "list")),
-    "range": (2200, lambda: _family(loops.plain(), "range")),
-    "digits": (2200, lambda: _family(loops.plain(), "digits")),
-    "between": (1000, lambda: _family(loops.plain(), "between")),
+    "list": (4500, lambda: loops.plain("list")),
+    "range": (2200, lambda: loops.plain("range")),
+    "digits": (2200, lambda: loops.plain("digits")),
+    "between": (1000, lambda: loops.plain("between")),
     "composed": (3000, loops.composed),
     "question": (1200, questions.known),
     "position": (1500, positions.known),
@@ -39,16 +43,10 @@ NEW_STRUCTURES: dict[str, Family] = {"structure": (2000, loops.new_structures)}
 def drawn(families: dict[str, Family], taken: set[object]) -> Iterator[Puzzle]:
     """The problems of some families, no two of which compute alike; `taken` remembers the computations."""
     for name, (number, candidates) in families.items():
-        mixed = [candidate for candidate in candidates() if _sensible(candidate)]
+        mixed = list(candidates())
         random.Random(f"flexlora tiny/{name}/{len(families)}").shuffle(mixed)
-        for candidate in mixed:
-            if number == 0:
-                break
-            puzzle = candidate.puzzle() if isinstance(candidate, loops.Loop) else candidate
-            if (computed := computation(puzzle)) not in taken:
-                taken.add(computed)
-                number -= 1
-                yield puzzle
+        made = (puzzle for candidate in mixed if (puzzle := candidate()) and _is_other(puzzle, taken))
+        yield from itertools.islice(made, number)
 
 
 def computation(puzzle: Puzzle) -> object:
@@ -57,9 +55,7 @@ def computation(puzzle: Puzzle) -> object:
     return tuple((parameter.name, parameter.kind) for parameter in function.parameters), function.body
 
 
-def _sensible(candidate: loops.Loop | Puzzle) -> bool:
-    return candidate.sensible() if isinstance(candidate, loops.Loop) else True
-
-
-def _family(candidates: Iterator[loops.Loop], name: str) -> Iterator[loops.Loop]:
-    return (candidate for candidate in candidates if candidate.family == name)
+def _is_other(puzzle: Puzzle, taken: set[object]) -> bool:
+    before = len(taken)
+    taken.add(computation(puzzle))
+    return len(taken) > before

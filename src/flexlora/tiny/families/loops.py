@@ -6,30 +6,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 from flexlora.tiny.families import sources
 from flexlora.tiny.language.ir import Block, Expr, Function, If, Return
 from flexlora.tiny.language.rewrite import both, put
 from flexlora.tiny.parts import ASK, Condition, Map, Part, Puzzle, Reduce, Source
-from flexlora.tiny.vocabulary import (
-    ALTERNATING,
-    CONDITIONS,
-    COUNT,
-    ENDS,
-    FIRST,
-    LARGEST,
-    LAST,
-    LIST,
-    MAPS,
-    NEW_CONDITIONS,
-    NEW_MAPS,
-    PRODUCT,
-    SMALLEST,
-    SUM,
-    UNTIL,
-)
+from flexlora.tiny.reductions import ALTERNATING, COUNT, ENDS, FIRST, LARGEST, LAST, LIST, PRODUCT, SMALLEST, SUM, UNTIL
+from flexlora.tiny.vocabulary import CONDITIONS, MAPS, NEW_CONDITIONS, NEW_MAPS
+
+P = TypeVar("P", bound=Part)
+Candidate: TypeAlias = Callable[[], Puzzle | None]
 
 NUMBERS = Part(op="", words=("numbers",))
 DIGITS = Part(op="", words=("digits",))
@@ -60,10 +49,7 @@ class Loop:
             part.op in ("positive", "negative") for part in self.conditions
         ):
             return False
-        # Such a number is never met, or all are alike.
-        if any(source.op == f"before-{condition.op}" for condition in self.conditions):
-            return False
-        if source.op == "in-steps" and any(condition.op == "divisible" for condition in self.conditions):
+        if any(_moot(source, condition) for condition in self.conditions):
             return False
         if any(isinstance(c.constant, int) and c.constant > source.limit for c in self.conditions):
             return False
@@ -87,7 +73,11 @@ class Loop:
             return reduce in (SUM, PRODUCT)
         return reduce is not LIST or bool(parts) or source.new == "B3"
 
-    def puzzle(self) -> Puzzle:
+    def puzzle(self) -> Puzzle | None:
+        """The problem, or None where a part of it would not show."""
+        return self._made() if self.sensible() else None
+
+    def _made(self) -> Puzzle:
         source, element = self.source, self.source.element
         value = element
         for part in self.maps:
@@ -124,28 +114,28 @@ KNOWN = (
 )
 
 
-def plain() -> Iterator[Loop]:
+def plain(wanted: str) -> Iterator[Candidate]:
     """At most one condition and one map, all of them known."""
     for family, source, reduces in KNOWN:
-        yield from _combined(family, source, reduces, CONDITIONS, MAPS)
+        if family == wanted:
+            yield from _combined(family, source, reduces, CONDITIONS, MAPS)
 
 
-def new_expressions() -> Iterator[Loop]:
+def new_expressions() -> Iterator[Candidate]:
     """One new condition or one new map: set B2."""
     for family, source, reduces in KNOWN:
-        for loop in itertools.chain(
-            _combined(family, source, reduces, NEW_CONDITIONS, MAPS),
-            _combined(family, source, reduces, CONDITIONS, NEW_MAPS),
+        for condition, part in (
+            *itertools.product(_none_or(NEW_CONDITIONS)[1:], _none_or(MAPS)),
+            *itertools.product(_none_or(CONDITIONS), _none_or(NEW_MAPS)[1:]),
         ):
-            if any(part.new for part in (*loop.maps, *loop.conditions)):
-                yield loop
+            yield from (Loop(family, source, reduce, part, condition).puzzle for reduce in reduces)
 
 
-def new_structures() -> Iterator[Loop]:
+def new_structures() -> Iterator[Candidate]:
     """A new source or a new reduction: set B3."""
     ordered = (FIRST, LAST, LIST)
     for source in sources.NEW_SOURCES:
-        reduces = ordered if source is sources.BACKWARDS else (*TOTALS, LARGEST, *ordered)
+        reduces: tuple[Reduce, ...] = (LIST,) if source is sources.BACKWARDS else (*TOTALS, LARGEST, *ordered)
         if source is sources.HALVING or source is sources.TABLE or source.op == "in-steps":
             reduces = (SUM, COUNT, LARGEST, LIST)
         yield from _combined("structure", source, reduces, CONDITIONS, MAPS)
@@ -153,7 +143,7 @@ def new_structures() -> Iterator[Loop]:
         yield from _combined(f"structure/{family}", source, (ALTERNATING, *UNTIL), CONDITIONS, MAPS)
 
 
-def composed() -> Iterator[Loop]:
+def composed() -> Iterator[Candidate]:
     """Two conditions, two maps, or something done with the result; all of them known."""
     outer = [part for part in MAPS if part.op in ("negate", "plus", "minus", "times")]
     inner = [part for part in MAPS if part.op != "negate"]
@@ -167,20 +157,19 @@ def composed() -> Iterator[Loop]:
     adjectives = [condition for condition in CONDITIONS if condition.adjective]
     others = [condition for condition in CONDITIONS if not condition.adjective]
     two = [(one, other) for one in adjectives for other in others if _independent(one, other)]
-    singles = [(), *((part,) for part in MAPS)]
     for family, source, reduces in KNOWN[:3]:
         family = f"composed/{family}"
         for reduce in reduces:
-            for chosen in two:
-                for maps in singles:
-                    yield Loop(family, source, reduce, maps, chosen)
-            for condition in [(), *((condition,) for condition in CONDITIONS)]:
+            for chosen in two if source.limit > 9 else [pair for pair in two if pair[1].op != "divisible"]:
+                for maps in _none_or(MAPS):
+                    yield Loop(family, source, reduce, maps, chosen).puzzle
+            for condition in _none_or(CONDITIONS):
                 for maps in pairs:
-                    yield Loop(family, source, reduce, maps, condition)
+                    yield Loop(family, source, reduce, maps, condition).puzzle
                 if reduce in (SUM, COUNT):
-                    for maps in [(), *((part,) for part in MAPS if part.prefix)]:
+                    for maps in _none_or([part for part in MAPS if part.prefix]):
                         for end in ENDS:
-                            yield Loop(family, source, reduce, maps, condition, end)
+                            yield Loop(family, source, reduce, maps, condition, end).puzzle
 
 
 def _combined(
@@ -189,11 +178,22 @@ def _combined(
     reduces: Sequence[Reduce],
     conditions: Sequence[Condition],
     maps: Sequence[Map],
-) -> Iterator[Loop]:
-    for reduce in reduces:
-        for condition in [(), *((condition,) for condition in conditions)]:
-            for chosen in [(), *((part,) for part in maps)]:
-                yield Loop(family, source, reduce, chosen, condition)
+) -> Iterator[Candidate]:
+    for reduce, condition, part in itertools.product(reduces, _none_or(conditions), _none_or(maps)):
+        yield Loop(family, source, reduce, part, condition).puzzle
+
+
+def _none_or(parts: Sequence[P]) -> list[tuple[P, ...]]:
+    each: list[tuple[P, ...]] = [(part,) for part in parts]
+    return [(), *each]
+
+
+def _moot(source: Source, condition: Condition) -> bool:
+    """Whether the numbers of a source all meet a condition, or none do."""
+    even = condition.op == "even" or (condition.op == "divisible" and int(condition.constant or 1) % 2 == 0)
+    if source.op == "in-steps":
+        return even or condition.op in ("odd", "divisible")
+    return source.op == f"before-{condition.op}" or (source.op == "before-even" and even)
 
 
 def _independent(one: Condition, other: Condition) -> bool:

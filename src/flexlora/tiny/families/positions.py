@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from flexlora.tiny.families.sources import LIST as VALUES_PARAMETER
-from flexlora.tiny.families.sources import I, VALUES
+from flexlora.tiny.families import sources
+from flexlora.tiny.families.sources import INDEX, VALUES
 from flexlora.tiny.language.ir import At, Binary, Call, Expr, ForRange, Function, If, Num, Return
 from flexlora.tiny.language.rewrite import put
 from flexlora.tiny.parts import ASK, Condition, Map, Part, Puzzle, Reduce
-from flexlora.tiny.vocabulary import (
-    CONDITIONS,
-    COUNT,
-    FIRST,
-    LARGEST,
-    LAST,
-    LIST,
-    MAPS,
-    PRODUCT,
-    SMALLEST,
-    SUM,
-)
+from flexlora.tiny.reductions import COUNT, FIRST, LARGEST, LAST, LIST, PRODUCT, SMALLEST, SUM
+from flexlora.tiny.vocabulary import CONDITIONS, MAPS
 
 NUMBERS = Part(op="", words=("the numbers",))
-ELEMENT = At(VALUES, I)
+ELEMENT = At(VALUES, INDEX)
 PLACES = {
     "even": ("{} at even positions",),
     "odd": ("{} at odd positions",),
@@ -36,21 +27,21 @@ IN_VALUES = Part(op="", words=("{} in values", "{} of values"))
 WEIGHTED = Map(
     op="by-position",
     words=("{}, each times its position", "{}, each multiplied by its position"),
-    code=Binary("*", ELEMENT, I),
+    code=Binary("*", ELEMENT, INDEX),
 )
 
 
-def known() -> Iterator[Puzzle]:
+def known() -> Iterator[Callable[[], Puzzle]]:
     """Numbers at some positions, and positions of some numbers."""
     reduces = (SUM, PRODUCT, COUNT, LARGEST, SMALLEST, FIRST, LAST, LIST)
     maps = [(), (WEIGHTED,), *((part,) for part in MAPS)]
     for condition, mapped, reduce in itertools.product(CONDITIONS, maps, reduces):
         if _place(condition) and (reduce is not COUNT):
-            yield _at_positions(condition, mapped, reduce)
-    for condition, mapped, reduce in itertools.product(CONDITIONS, maps[2:] + [()], (SUM, LARGEST, FIRST, LAST)):
+            yield partial(_at_positions, condition, mapped, reduce)
+    for condition, mapped, reduce in itertools.product(CONDITIONS, [*maps[2:], ()], (SUM, LARGEST, FIRST, LAST)):
         if reduce is LARGEST and mapped and mapped[0].op in ("negate", "minus"):
             continue
-        yield _positions_of(condition, mapped, reduce)
+        yield partial(_positions_of, condition, mapped, reduce)
 
 
 def _place(condition: Condition) -> bool:
@@ -64,13 +55,13 @@ def _at_positions(condition: Condition, mapped: tuple[Map, ...], reduce: Reduce)
         value = part.code if part is WEIGHTED else put(part.code, "v", ELEMENT)
     said = tuple(words.format(condition.constant) if "{{" in words else words for words in PLACES[condition.op])
     place = Part(op=f"at-{condition.op}", constant=condition.constant, words=said)
-    return _puzzle((NUMBERS, place, IN_VALUES, *mapped, reduce, ASK), put(condition.code, "v", I), value, reduce)
+    return _puzzle((NUMBERS, place, IN_VALUES, *mapped, reduce, ASK), put(condition.code, "v", INDEX), value, reduce)
 
 
 def _positions_of(condition: Condition, mapped: tuple[Map, ...], reduce: Reduce) -> Puzzle:
-    value: Expr = I
+    value: Expr = INDEX
     for part in mapped:
-        value = put(part.code, "v", I)
+        value = put(part.code, "v", INDEX)
     form = "the positions of the {} numbers" if condition.adjective else "the positions of the numbers {}"
     noun = Part(
         op=f"of-{condition.op}",
@@ -87,5 +78,5 @@ def _puzzle(parts: tuple[Part, ...], test: Expr, value: Expr, reduce: Reduce) ->
     return Puzzle(
         "position",
         parts,
-        Function((VALUES_PARAMETER,), reduce.returns, (*reduce.start, loop, Return(reduce.result))),
+        Function((sources.LIST,), reduce.returns, (*reduce.start, loop, Return(reduce.result))),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from flexlora.tiny.families import sources
 from flexlora.tiny.families.loops import DIGITS, NUMBERS
@@ -19,22 +20,22 @@ QUESTIONS = {
 }
 
 
-def known() -> Iterator[Puzzle]:
+def known() -> Iterator[Callable[[], Puzzle]]:
     yield from _made(CONDITIONS)
 
 
-def new() -> Iterator[Puzzle]:
+def new() -> Iterator[Callable[[], Puzzle]]:
     yield from _made([condition for condition in NEW_CONDITIONS if not condition.natural])
 
 
-def _made(asked: Sequence[Condition]) -> Iterator[Puzzle]:
+def _made(asked: Sequence[Condition]) -> Iterator[Callable[[], Puzzle]]:
     filters = [(), *((condition,) for condition in CONDITIONS if condition.adjective)]
     maps = [(), *((part,) for part in MAPS)]
     for source, question, kept, mapped, condition in itertools.product(
         (sources.EACH, sources.EACH_DIGIT), QUESTIONS, filters, maps, asked
     ):
         if _sensible(source, kept, mapped, condition):
-            yield _puzzle(source, question, kept, mapped, condition)
+            yield partial(_puzzle, source, question, kept, mapped, condition)
 
 
 def _sensible(source: Source, kept: tuple[Condition, ...], mapped: tuple[Map, ...], condition: Condition) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 from flexlora.tiny.language.ir import (
@@ -22,7 +23,7 @@ from flexlora.tiny.language.ir import (
     Var,
 )
 from flexlora.tiny.language.rewrite import put
-from flexlora.tiny.parts import ASK, Map, Part, Puzzle, V
+from flexlora.tiny.parts import ASK, Condition, Map, Part, Puzzle, V
 from flexlora.tiny.vocabulary import CONDITIONS, NEW_CONDITIONS
 
 N, A, B = Parameter("n", "int"), Parameter("a", "int"), Parameter("b", "int")
@@ -94,12 +95,12 @@ START = Part(op="", words=("Take n", "Start with n"))
 FINISH = Part(op="", words=("{} and return the result.", "{} and give the result back."))
 
 
-def steps(new: bool) -> Iterator[Puzzle]:
+def steps(new: bool) -> Iterator[Callable[[], Puzzle]]:
     """Two or three steps; with `new` one of them is."""
     for length in (2, 3):
         for chosen in itertools.product(STEPS + NEW_STEPS if new else STEPS, repeat=length):
             if sum(step.new != "" for step in chosen) == new and _useful(chosen):
-                yield _stepped(chosen)
+                yield partial(_stepped, chosen)
 
 
 def _useful(chosen: Sequence[Map]) -> bool:
@@ -138,22 +139,25 @@ SIMPLE: tuple[Map, ...] = (
 )
 
 
-def choices(new: bool) -> Iterator[Puzzle]:
+def choices(new: bool) -> Iterator[Callable[[], Puzzle]]:
     """One thing if a condition holds, else another."""
     conditions = [condition for condition in (NEW_CONDITIONS if new else CONDITIONS) if not condition.natural]
     for condition, one, other in itertools.product(conditions, SIMPLE, SIMPLE):
         if one.op == other.op:
             continue
-        asked = condition.asked("{} if n is")
-        function = Function(
-            (N,),
-            "int",
-            (
-                If(put(condition.code, "v", N_VAR), (Return(put(one.code, "v", N_VAR)),)),
-                Return(put(other.code, "v", N_VAR)),
-            ),
-        )
-        yield Puzzle("choice", (_of(one, "n"), asked, _else(other), ASK), function)
+        yield partial(_choice, condition, one, other)
+
+
+def _choice(condition: Condition, one: Map, other: Map) -> Puzzle:
+    function = Function(
+        (N,),
+        "int",
+        (
+            If(put(condition.code, "v", N_VAR), (Return(put(one.code, "v", N_VAR)),)),
+            Return(put(other.code, "v", N_VAR)),
+        ),
+    )
+    return Puzzle("choice", (_of(one, "n"), condition.asked("{} if n is"), _else(other), ASK), function)
 
 
 def _of(part: Map, variable: str, *, apart: bool = False) -> Part:
@@ -173,37 +177,44 @@ COMBINED: dict[str, tuple[tuple[str, ...], str, Expr]] = {
     "sum": (("the sum of {} and {}",), "the tally of {} and {}", Binary("+", A_VAR, B_VAR)),
     "difference": (("the difference of {} and {}",), "the gap from {} to {}", Binary("-", A_VAR, B_VAR)),
     "product": (("the product of {} and {}",), "the yield of {} and {}", Binary("*", A_VAR, B_VAR)),
-    "larger": (("the larger of {} and {}", "the maximum of {} and {}"), "the peak of {} and {}", Call("max", (A_VAR, B_VAR))),
+    "larger": (
+        ("the larger of {} and {}", "the maximum of {} and {}"),
+        "the peak of {} and {}",
+        Call("max", (A_VAR, B_VAR)),
+    ),
     "smaller": (
         ("the smaller of {} and {}", "the minimum of {} and {}"),
         "the trough of {} and {}",
         Call("min", (A_VAR, B_VAR)),
     ),
-}  # fmt: skip
-ORDER: tuple[tuple[str, Literal["<", ">"]], ...] = (("above", ">"), ("below", "<"))
+}
+ORDER: dict[str, Literal["<", ">"]] = {"above": ">", "below": "<"}
 
 
-def pairs() -> Iterator[Puzzle]:
+def pairs() -> Iterator[Callable[[], Puzzle]]:
     """Two integers combined, or compared."""
     for name, one, other in itertools.product(COMBINED, SIMPLE, SIMPLE):
-        words, novel, code = COMBINED[name]
-        right = _of(other, "b", apart=True).words[0]
-        both = Part(
-            op=f"{name}-{other.op}",
-            constant=other.constant,
-            words=tuple(form.format("{}", right) for form in words),
-            novel=novel.format("{}", right),
-        )
-        first, second = put(one.code, "v", A_VAR), put(other.code, "v", B_VAR)
-        value = put(put(code, "a", V), "b", second)
-        block = (Return(put(value, "v", first)),)
-        yield Puzzle("pair", (_of(one, "a", apart=True), both, ASK), Function((A, B), "int", block))
-    for (name, sign), one, other in itertools.product(ORDER, SIMPLE, SIMPLE):
-        asked = Part(
-            op=f"{name}-{other.op}",
-            constant=other.constant,
-            words=(f"whether {{}} is {name} {_of(other, 'b', apart=True).words[0]}",),
-        )
-        test = Compare(sign, put(one.code, "v", A_VAR), put(other.code, "v", B_VAR))
+        yield partial(_combined, name, one, other)
+    for sign, one, other in itertools.product(ORDER, SIMPLE, SIMPLE):
         if "square" not in (one.op, other.op):
-            yield Puzzle("pair", (_of(one, "a", apart=True), asked, ASK), Function((A, B), "bool", (Return(test),)))
+            yield partial(_compared, sign, one, other)
+
+
+def _combined(name: str, one: Map, other: Map) -> Puzzle:
+    words, novel, code = COMBINED[name]
+    right = _of(other, "b", apart=True).words[0]
+    both = Part(
+        op=f"{name}-{other.op}",
+        constant=other.constant,
+        words=tuple(form.format("{}", right) for form in words),
+        novel=novel.format("{}", right),
+    )
+    value = put(put(put(code, "a", V), "b", put(other.code, "v", B_VAR)), "v", put(one.code, "v", A_VAR))
+    return Puzzle("pair", (_of(one, "a", apart=True), both, ASK), Function((A, B), "int", (Return(value),)))
+
+
+def _compared(name: str, one: Map, other: Map) -> Puzzle:
+    right = _of(other, "b", apart=True).words[0]
+    asked = Part(op=f"{name}-{other.op}", constant=other.constant, words=(f"whether {{}} is {name} {right}",))
+    test = Compare(ORDER[name], put(one.code, "v", A_VAR), put(other.code, "v", B_VAR))
+    return Puzzle("pair", (_of(one, "a", apart=True), asked, ASK), Function((A, B), "bool", (Return(test),)))

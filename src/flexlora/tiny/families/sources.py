@@ -5,7 +5,6 @@ from __future__ import annotations
 from flexlora.tiny.language.ir import (
     At,
     Binary,
-    Block,
     Break,
     Call,
     Compare,
@@ -23,7 +22,7 @@ from flexlora.tiny.language.ir import (
 from flexlora.tiny.parts import Source, V
 from flexlora.tiny.vocabulary import remainder
 
-I, J, D, N, A, B, VALUES = (Var(name) for name in ("i", "j", "d", "n", "a", "b", "values"))
+INDEX, J, D, N, A, B, VALUES = (Var(name) for name in ("i", "j", "d", "n", "a", "b", "values"))
 LIST = Parameter("values", "list")
 LENGTH = Call("len", (VALUES,))
 SMALL = Parameter("n", "int", 0, 30)
@@ -41,14 +40,14 @@ RANGE = Source(
     op="",
     words=("the {} from 1 to n", "the {} from 1 up to n"),
     parameters=(SMALL,),
-    element=I,
+    element=INDEX,
     loop=lambda inner: (ForRange("i", Num(1), N, inner),),
 )
 BETWEEN = Source(
     op="",
     words=("the {} from a to b", "the {} from a up to b"),
     parameters=(Parameter("a", "int", 0, 25), Parameter("b", "int", 0, 25)),
-    element=I,
+    element=INDEX,
     loop=lambda inner: (ForRange("i", A, B, inner),),
 )
 EACH_DIGIT = Source(
@@ -77,9 +76,7 @@ EVERY_SECOND = Source(
     parameters=(LIST,),
     element=V,
     positive=False,
-    loop=lambda inner: (
-        ForRange("i", Num(0), LENGTH, (_at(I), *inner), inclusive=False, step=2, index=True),
-    ),
+    loop=lambda inner: (ForRange("i", Num(0), LENGTH, (_at(INDEX), *inner), inclusive=False, step=2, index=True),),
 )
 BACKWARDS = Source(
     op="backwards",
@@ -88,9 +85,7 @@ BACKWARDS = Source(
     parameters=(LIST,),
     element=V,
     positive=False,
-    loop=lambda inner: (
-        ForRange("i", Binary("-", LENGTH, Num(1)), Num(0), (_at(I), *inner), step=-1, index=True),
-    ),
+    loop=lambda inner: (ForRange("i", Binary("-", LENGTH, Num(1)), Num(0), (_at(INDEX), *inner), step=-1, index=True),),
 )
 STEPS_BETWEEN = Source(
     op="neighbours",
@@ -104,7 +99,7 @@ STEPS_BETWEEN = Source(
             "i",
             Num(1),
             LENGTH,
-            (Let("v", "int", Binary("-", At(VALUES, I), At(VALUES, Binary("-", I, Num(1))))), *inner),
+            (Let("v", "int", Binary("-", At(VALUES, INDEX), At(VALUES, Binary("-", INDEX, Num(1))))), *inner),
             inclusive=False,
             index=True,
         ),
@@ -116,9 +111,7 @@ HALVING = Source(
     new="B3",
     parameters=(Parameter("n", "int", 0, 300),),
     element=N,
-    loop=lambda inner: (
-        While(Compare(">", N, Num(0)), (*inner, Update("n", "=", Binary("//", N, Num(2))))),
-    ),
+    loop=lambda inner: (While(Compare(">", N, Num(0)), (*inner, Update("n", "=", Binary("//", N, Num(2))))),),
 )
 TABLE = Source(
     op="table",
@@ -127,7 +120,7 @@ TABLE = Source(
     parameters=(Parameter("n", "int", 0, 15),),
     element=V,
     loop=lambda inner: (
-        ForRange("i", Num(1), N, (ForRange("j", Num(1), I, (Let("v", "int", Binary("*", I, J)), *inner)),)),
+        ForRange("i", Num(1), N, (ForRange("j", Num(1), INDEX, (Let("v", "int", Binary("*", INDEX, J)), *inner)),)),
     ),
 )
 
@@ -139,7 +132,7 @@ def _in_steps(k: int) -> Source:
         words=(f"the {{}} met counting from 1 to n in steps of {k}",),
         new="B3",
         parameters=(SMALL,),
-        element=I,
+        element=INDEX,
         loop=lambda inner: (ForRange("i", Num(1), N, inner, step=k),),
     )
 
@@ -162,4 +155,3 @@ BEFORE = (
     _before("negative", "negative", Compare("<", V, Num(0))),
 )
 NEW_SOURCES = (EVERY_SECOND, BACKWARDS, STEPS_BETWEEN, HALVING, TABLE, *map(_in_steps, range(2, 6)), *BEFORE)
-

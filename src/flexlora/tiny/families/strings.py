@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 from flexlora.tiny.language.ir import (
@@ -18,7 +19,6 @@ from flexlora.tiny.language.ir import (
     Function,
     If,
     In,
-    Kind,
     Let,
     Letter,
     Not,
@@ -86,35 +86,37 @@ ADD: Block = (Update("result", "+=", C),)
 START: Block = (Let("result", "str", Empty("str")),)
 
 
-def _replaced(letter: str) -> tuple[Part, Kind]:
+def _replaced(letter: str) -> Part:
     return Part(
         op="replace",
         constant=letter,
         words=(f"text with {{}} replaced by {letter}", f"text with {{}} turned into {letter}"),
         novel=f"text with {{}} swapped for {letter}",
-    ), "str"
+    )
 
 
 WHOLE = {
     "count": Part(op="count", words=("the number of {}", "the count of {}"), novel="the headcount of {}"),
     "join": Part(op="join", words=("{}, joined", "{}, put together"), novel="{}, glued"),
     "reverse": Part(op="reverse", words=("{}, joined in reverse",), novel="{}, joined hindmost first"),
-    "twice": Part(op="twice", words=("text with {} doubled", "text with {} written twice"), novel="text with {} twinned"),
+    "twice": Part(
+        op="twice", words=("text with {} doubled", "text with {} written twice"), novel="text with {} twinned"
+    ),
     "any": Part(op="any", words=("whether text has any of {}",)),
     "none": Part(op="none", words=("whether text has none of {}",)),
 }
 
 
-def known() -> Iterator[Puzzle]:
+def known() -> Iterator[Callable[[], Puzzle]]:
     yield from _made(CONDITIONS)
 
 
-def new() -> Iterator[Puzzle]:
+def new() -> Iterator[Callable[[], Puzzle]]:
     yield from _made(NEW_CONDITIONS)
 
 
-def _made(conditions: Sequence[Condition]) -> Iterator[Puzzle]:
-    chosen = [(condition,) for condition in conditions]
+def _made(conditions: Sequence[Condition]) -> Iterator[Callable[[], Puzzle]]:
+    chosen: list[tuple[Condition, ...]] = [(condition,) for condition in conditions]
     chosen += [
         (one, other)
         for one, other in itertools.product(conditions, conditions)
@@ -122,18 +124,17 @@ def _made(conditions: Sequence[Condition]) -> Iterator[Puzzle]:
     ]
     for tests in chosen:
         for whole in WHOLE.values():
-            yield _puzzle(tests, whole)
+            yield partial(_puzzle, tests, whole)
         for letter in string.ascii_lowercase:
             if len(tests) == 1 and tests[0].constant != letter:
-                yield _puzzle(tests, _replaced(letter)[0])
+                yield partial(_puzzle, tests, _replaced(letter))
 
 
 def _puzzle(tests: tuple[Condition, ...], whole: Part) -> Puzzle:
     named = [condition.named() for condition in tests]
     if len(named) == 2:
-        one, other = tests
-        words = tuple(f"{{}} after {one.constant} and before {other.constant}" for _ in range(1))
-        named = [Part(op=f"after-{one.constant}-before", constant=other.constant, words=words)]
+        words = (f"{{}} after {tests[0].constant} and before {tests[1].constant}",)
+        named = [Part(op=f"after-{tests[0].constant}-before", constant=tests[1].constant, words=words)]
     source = Part(op="", words=("the {}",)) if "text" in whole.words[0] else IN_TEXT
     function = _function(whole, both(tuple(test.code for test in tests)))
     return Puzzle("string", (LETTERS, *named, source, whole, ASK), function)

@@ -201,7 +201,8 @@ class _Compiler:
 
     def _loop(self, name: str, over: Computed, body: Executed) -> Executed:
         def loop(e: Environment) -> Any:
-            for e[name] in over(e):
+            for value in over(e):
+                e[name] = value
                 if (end := body(e)) is not None:
                     return None if end is STOPPED else end
             return None

@@ -53,7 +53,7 @@ class Python(Renderer):
                 return [f"{pad}{name}.append({self.expression(value)})"]
             case If(condition, then, otherwise):
                 lines = [f"{pad}if {self.expression(condition)}:", *self.block(then, depth + 1)]
-                return lines + [f"{pad}else:", *self.block(otherwise, depth + 1)] if otherwise else lines
+                return [*lines, f"{pad}else:", *self.block(otherwise, depth + 1)] if otherwise else lines
             case ForEach(name, _, over, body):
                 return [f"{pad}for {name} in {over.name}:", *self.block(body, depth + 1)]
             case ForRange(name, _, _, body, _, _, _):

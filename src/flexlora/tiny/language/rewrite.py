@@ -39,10 +39,9 @@ def both(conditions: tuple[Expr, ...]) -> Expr:
     return functools.reduce(lambda one, other: Logic("and", one, other), conditions)
 
 
-@functools.cache
-def children(kind: type) -> tuple[str, ...]:
-    """The names of a node's fields."""
-    return tuple(field.name for field in dataclasses.fields(kind))
+def children(node: Any) -> list[Any]:
+    """What the fields of a node hold."""
+    return [getattr(node, name) for name in node.__slots__]
 
 
 def is_node(value: Any) -> bool:
