@@ -15,15 +15,18 @@ from flexlora.tiny.language.rewrite import children, is_node
 from flexlora.tiny.mutants import fails, mutants
 
 FIRST = 6
+"""Tests that every problem has, where so many arguments are fit for it."""
 MOST = 14
+"""Tests of a problem."""
 POOL = 300
+"""Proposals that are looked through."""
 
 
 def cases(function: Function, seed: str) -> tuple[Case, ...]:
     """The tests of a function: arguments and values.
 
-    The first `FIRST` proposals, and for each mutant that passes those the first of `POOL` that catches it, until there
-    are `MOST`.
+    The first `FIRST` proposals; one with another value, where all of those have the same; and, for each mutant that
+    passes them, the first that catches it, until there are `MOST`.
 
     Raises:
         ValueError: fewer than three arguments are fit for the function.
@@ -33,6 +36,9 @@ def cases(function: Function, seed: str) -> tuple[Case, ...]:
     if len(chosen) < 3:
         raise ValueError(f"{seed}: no arguments are fit for it")
     rest: list[Case] = []
+    if len({expected for _, expected in chosen}) == 1:
+        other = next((case for case in fit if case[1] != chosen[0][1]), None)
+        chosen += [other] if other else []
     for mutant in mutants(function):
         if len(chosen) == MOST:
             break

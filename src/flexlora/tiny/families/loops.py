@@ -70,7 +70,7 @@ class Loop:
         if any(part.op == "modulo" for part in self.maps):
             return not any(condition.op in ("even", "odd", "divisible") for condition in self.conditions)
         if any(condition.op == "equal" for condition in self.conditions):
-            return reduce in (SUM, PRODUCT)
+            return reduce is SUM
         return reduce is not LIST or bool(parts) or source.new == "B3"
 
     def puzzle(self) -> Puzzle | None:
@@ -191,6 +191,8 @@ def _none_or(parts: Sequence[P]) -> list[tuple[P, ...]]:
 def _moot(source: Source, condition: Condition) -> bool:
     """Whether the numbers of a source all meet a condition, or none do."""
     even = condition.op == "even" or (condition.op == "divisible" and int(condition.constant or 1) % 2 == 0)
+    if source.positive and condition.op == "below" and condition.constant == 2:
+        return True
     if source.op == "in-steps":
         return even or condition.op in ("odd", "divisible")
     return source.op == f"before-{condition.op}" or (source.op == "before-even" and even)
