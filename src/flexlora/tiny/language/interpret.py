@@ -201,7 +201,10 @@ class _Compiler:
 
     def _loop(self, name: str, over: Computed, body: Executed) -> Executed:
         def loop(e: Environment) -> Any:
-            for value in over(e):
+            values = over(e)
+            if len(values) > STEPS:
+                raise Unfit(f"a loop of more than {STEPS} steps")
+            for value in values:
                 e[name] = value
                 if (end := body(e)) is not None:
                     return None if end is STOPPED else end
