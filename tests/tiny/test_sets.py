@@ -108,7 +108,7 @@ def test_new_words_are_nowhere_else() -> None:
 def test_the_sets_are_the_same_everywhere() -> None:
     """A change here changes the benchmark: scores are no longer comparable, so the version has to say so."""
     keys = "\n".join(f"{name} {split} {p.key}" for name, split in EVERYTHING for p in puzzles(name, split))
-    assert hashlib.sha256(keys.encode()).hexdigest()[:16] == "KEYS"
+    assert hashlib.sha256(keys.encode()).hexdigest()[:16] == "5d13a4ffae8362e5"
 
 
 @pytest.mark.parametrize(("set_name", "split"), [("a", "test"), ("C", "test"), ("A", "dev")])

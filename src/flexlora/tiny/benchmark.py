@@ -71,7 +71,7 @@ def function_name(seed: str) -> str:
 def _problem(set_name: str, language: str, puzzle: Puzzle) -> Problem:
     renderer = RENDERERS[language]
     shown = prompt(set_name, language, puzzle)
-    tests = renderer.tests(puzzle.function, function_name(puzzle.key), tests_of(puzzle))
+    tests = renderer.tests(puzzle.function, function_name(puzzle.key), cases_of(puzzle))
     return Problem(
         task=f"tiny/{set_name}/{language}",
         task_id=task_id(set_name, puzzle),
@@ -85,7 +85,7 @@ def _problem(set_name: str, language: str, puzzle: Puzzle) -> Problem:
 
 
 @functools.cache
-def tests_of(puzzle: Puzzle) -> tuple[Case, ...]:
+def cases_of(puzzle: Puzzle) -> tuple[Case, ...]:
     """The tests of a problem: the same in every language."""
     return cases(puzzle.function, puzzle.key)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flexlora.execution import Program, execute
-from flexlora.tiny.benchmark import tests_of
+from flexlora.tiny.benchmark import cases_of
 from flexlora.tiny.inputs import proposals
 from flexlora.tiny.language import RENDERERS
 from flexlora.tiny.language.interpret import Unfit, compiled
@@ -72,7 +72,7 @@ def mutants_caught_by_running(puzzles: Sequence[Puzzle], language: str, number: 
     while len(chosen) < number:
         puzzle = generator.choice(puzzles)
         mutant = generator.choice(list(mutants(puzzle.function))).function
-        if _ends(mutant, tests_of(puzzle)):
+        if _ends(mutant, cases_of(puzzle)):
             chosen.append((puzzle, mutant))
     renderer = RENDERERS[language]
     programs = [
@@ -83,7 +83,7 @@ def mutants_caught_by_running(puzzles: Sequence[Puzzle], language: str, number: 
             renderer.prompt(puzzle.function, "solution", "A mutant.")
             + (written if (end := written.find(renderer.stop_tokens[0])) < 0 else written[:end])
             + "\n"
-            + renderer.tests(puzzle.function, "solution", tests_of(puzzle)),
+            + renderer.tests(puzzle.function, "solution", cases_of(puzzle)),
         )
         for index, (puzzle, mutant) in enumerate(chosen)
         for written in [renderer.completion(mutant)]
@@ -97,7 +97,7 @@ def _counted(solutions: Iterable[tuple[Puzzle, Function]]) -> Caught:
     number = failed = right = 0
     for puzzle, solution in solutions:
         number += 1
-        if caught(solution, tests_of(puzzle)):
+        if caught(solution, cases_of(puzzle)):
             failed += 1
         elif not caught(solution, _many(puzzle)):
             right += 1
