@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from flexlora.errors import UsageError
 from flexlora.tiny.families import KNOWN, NEW_EXPRESSIONS, NEW_STRUCTURES, drawn
@@ -41,8 +42,16 @@ def is_held_out(puzzle: Puzzle) -> str:
     """Why a problem of known parts is not trained on: `combination`, `constant`, or the empty string."""
     if _drawn(f"combination {puzzle.skeleton}") < COMBINATIONS:
         return "combination"
-    parts = (f"constant {part.op} {part.constant}" for part in puzzle.parts if part.constant is not None)
-    return "constant" if any(_drawn(part) < CONSTANTS for part in parts) else ""
+    return "constant" if held_out_constants(puzzle) else ""
+
+
+def held_out_constants(puzzle: Puzzle) -> tuple[str, ...]:
+    """The parts of a problem that training does not see with these constants."""
+    return tuple(
+        part.name
+        for part in puzzle.parts
+        if part.constant is not None and _drawn(f"constant {part.op} {part.constant}") < CONSTANTS
+    )
 
 
 @functools.cache
@@ -50,23 +59,26 @@ def _everything() -> dict[tuple[str, str], tuple[Puzzle, ...]]:
     taken: set[object] = set()
     known = _mixed(drawn(KNOWN, taken), "A")
     seen = [puzzle for puzzle in known if not is_held_out(puzzle)]
-    reworded = tuple(puzzle for puzzle in seen if puzzle.with_novel_words())[:NEW_WORDS]
+    reworded = [puzzle for puzzle in seen if puzzle.with_novel_words()][:NEW_WORDS]
     apart = {puzzle.key for puzzle in reworded}
-    # Both reasons are held out in equal numbers.
     combinations = [puzzle for puzzle in known if is_held_out(puzzle) == "combination"]
     constants = [puzzle for puzzle in known if is_held_out(puzzle) == "constant"]
-    half, rest = TEST // 2, VALIDATION // 2
-    return {
-        ("A", "train"): tuple(puzzle for puzzle in seen if puzzle.key not in apart),
-        ("A", "validation"): _mixed(combinations[half : half + rest] + constants[half : half + rest], "A validation"),
+    # Both reasons are held out in equal numbers, and as many different ones as there are.
+    half, both = TEST // 2, (TEST + VALIDATION) // 2
+    combinations = _mixed(_spread(combinations, lambda puzzle: puzzle.skeleton)[:both], "combinations")
+    constants = _mixed(_spread(constants, lambda puzzle: held_out_constants(puzzle)[0])[:both], "constants")
+    sets = {
+        ("A", "train"): [puzzle for puzzle in seen if puzzle.key not in apart],
+        ("A", "validation"): _mixed(combinations[half:] + constants[half:], "A validation"),
         ("A", "test"): _mixed(combinations[:half] + constants[:half], "A test"),
         **_split("B1", reworded),
         **_split("B2", _mixed(drawn(NEW_EXPRESSIONS, taken), "B2")),
         **_split("B3", _mixed(drawn(NEW_STRUCTURES, taken), "B3")),
     }
+    return {name: tuple(made) for name, made in sets.items()}
 
 
-def _split(name: str, mixed: tuple[Puzzle, ...]) -> dict[tuple[str, str], tuple[Puzzle, ...]]:
+def _split(name: str, mixed: list[Puzzle]) -> dict[tuple[str, str], list[Puzzle]]:
     return {
         (name, "test"): mixed[:TEST],
         (name, "validation"): mixed[TEST : TEST + VALIDATION],
@@ -74,10 +86,20 @@ def _split(name: str, mixed: tuple[Puzzle, ...]) -> dict[tuple[str, str], tuple[
     }
 
 
-def _mixed(made: Iterable[Puzzle], name: str) -> tuple[Puzzle, ...]:
+def _mixed(made: Iterable[Puzzle], name: str) -> list[Puzzle]:
     mixed = list(made)
     random.Random(f"flexlora tiny set {name}").shuffle(mixed)
-    return tuple(mixed)
+    return mixed
+
+
+def _spread(made: list[Puzzle], group: Callable[[Puzzle], str]) -> list[Puzzle]:
+    """The first of each group, then the second of each, and so on."""
+    ranks: Counter[str] = Counter()
+    ranked = []
+    for puzzle in made:
+        ranked.append((ranks[group(puzzle)], puzzle))
+        ranks[group(puzzle)] += 1
+    return [puzzle for _, puzzle in sorted(ranked, key=lambda pair: pair[0])]
 
 
 @functools.cache

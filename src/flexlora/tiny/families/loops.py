@@ -43,6 +43,9 @@ class Loop:
         if source.positive:
             if any(part.op in ("positive", "negative", "absolute") for part in parts):
                 return False
+            # A product with a zero in it is zero.
+            if reduce is PRODUCT and any(part.natural for part in self.maps):
+                return False
             if reduce in (LARGEST, PRODUCT) and any(part.falling or part.op == "minus" for part in self.maps):
                 return False
         elif any(part.natural for part in parts) and any(

@@ -134,7 +134,7 @@ def _puzzle(tests: tuple[Condition, ...], whole: Part) -> Puzzle:
     named = [condition.named() for condition in tests]
     if len(named) == 2:
         words = (f"{{}} after {tests[0].constant} and before {tests[1].constant}",)
-        named = [Part(op=f"after-{tests[0].constant}-before", constant=tests[1].constant, words=words)]
+        named = [Part(op="inside", constant=f"{tests[0].constant}-{tests[1].constant}", words=words)]
     source = Part(op="", words=("the {}",)) if "text" in whole.words[0] else IN_TEXT
     function = _function(whole, both(tuple(test.code for test in tests)))
     return Puzzle("string", (LETTERS, *named, source, whole, ASK), function)
