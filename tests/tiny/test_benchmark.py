@@ -17,7 +17,7 @@ from flexlora.data.types import Problem
 from flexlora.errors import UsageError
 from flexlora.execution import Program, Status, execute, require
 from flexlora.recipe import DataSource, Task
-from flexlora.tiny.benchmark import LANGUAGES, examples, function_name, problems, cases_of
+from flexlora.tiny.benchmark import LANGUAGES, cases_of, examples, function_name, problems
 from flexlora.tiny.corpus import documents
 from flexlora.tiny.inputs import proposals
 from flexlora.tiny.language import RENDERERS
