@@ -19,7 +19,7 @@ test: setup
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-languages: setup languages
-	FLEXLORA_ALL_TOOLCHAINS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/execution -m 'toolchains or slow'
+	FLEXLORA_ALL_TOOLCHAINS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/execution tests/tiny -m 'toolchains or slow'
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,13 +6,11 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from flexlora.data import mbpp, own
+from flexlora.data import generated, mbpp, own
 from flexlora.data.source import Origin
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
 from flexlora.recipe import DataSource
-from flexlora.tiny import problems as tiny
-from flexlora.version import __version__
 
 
 def load_examples(
@@ -47,9 +45,7 @@ def _load(source: DataSource, data_dir: Path | None) -> tuple[list[Example], Ori
         return mbpp.examples(data_dir, source.split, source.prompt_style)
     if source.dataset.startswith("tiny/"):
         own.refuse_options(source, "split")
-        set_name, _, language = source.dataset.removeprefix("tiny/").partition("/")
-        made = tiny.examples(set_name, language, source.split)
-        return made, Origin(source=source.dataset, revision=f"flexlora {__version__}", sha256=None, records=len(made))
+        return generated.load_examples(source.dataset, source.split)
     return own.examples(source)
 
 

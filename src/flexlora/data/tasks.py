@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from flexlora.data import humaneval, mbpp, multipl_e
+from flexlora.data import generated, humaneval, mbpp, multipl_e
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
 from flexlora.recipe import Task
-from flexlora.tiny import problems as tiny
-from flexlora.version import __version__
 
 
 def known() -> tuple[str, ...]:
     """The names of all tasks."""
     translated = [f"multipl-e/humaneval/{language}" for language in multipl_e.LANGUAGES]
-    generated = [f"tiny/{set_name}/{language}" for set_name in tiny.SETS for language in tiny.LANGUAGES]
-    return ("humaneval", "mbpp", *translated, *generated)
+    return ("humaneval", "mbpp", *translated, *generated.known())
 
 
 def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
@@ -54,9 +51,7 @@ def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
         return mbpp.problems(data_dir, task.split or "test", style)
     if task.name in known() and task.name.startswith("tiny/"):
         _only(task, "verbatim", task.split)
-        _, set_name, language = task.name.split("/")
-        made = tiny.problems(set_name, language, task.split or "test")
-        return made, Origin(source=task.name, revision=f"flexlora {__version__}", sha256=None, records=len(made))
+        return generated.load_problems(task.name, task.split or "test")
     if task.name in known():
         style = task.prompt_style or "stripped"
         if style not in ("stripped", "verbatim"):
