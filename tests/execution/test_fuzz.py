@@ -9,9 +9,9 @@ from flexlora.execution.conformance.fuzz import fuzz
 
 @pytest.mark.slow
 def test_random_mixtures_of_hostile_and_honest_programs_do_no_harm_and_have_right_verdicts() -> None:
-    report = fuzz(seed=4, workers=2, rounds=4, slow=False)
+    report = fuzz(seed=4, workers=2, rounds=3, slow=False)
     assert report.problems == []
-    assert report.programs.total() > 200
+    assert report.programs.total() > 150
     assert {kind.partition(":")[0] for kind in report.programs} == {"honest", "hostile", "pieces"}
     first, last = report.traces[1], report.traces[-1]
     assert last.mounts == first.mounts
