@@ -5,6 +5,7 @@ For the view `delta` also the 2-D map of each adapter. Needs matplotlib, which t
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from io import BytesIO
@@ -31,7 +32,7 @@ def check_plot(path: Path) -> None:
         UsageError: matplotlib is not installed, the name does not end in .png, or its folder cannot be written.
     """
     try:
-        import matplotlib  # noqa: F401
+        importlib.import_module("matplotlib")
     except ImportError as error:
         raise UsageError("--plot needs matplotlib, which is not installed: pip install 'flexlora[plots]'.") from error
     if path.is_dir():

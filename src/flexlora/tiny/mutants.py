@@ -124,11 +124,11 @@ def _mistaken(node: Any) -> Iterator[tuple[str, Any]]:
         case Neg(of) | Not(of):
             yield "negation left out", of
         case Binary(op, left, right):
-            yield from (("operator", Binary(other, left, right)) for other in COMPUTED[op])  # type: ignore[arg-type]
+            yield from (("operator", Binary(other, left, right)) for other in COMPUTED[op])  # type: ignore[arg-type]  # tables of the right words
             yield "operand left out", left
             yield "operand left out", right
         case Compare(op, left, right):
-            yield from (("comparison", Compare(other, left, right)) for other in COMPARED[op])  # type: ignore[arg-type]
+            yield from (("comparison", Compare(other, left, right)) for other in COMPARED[op])  # type: ignore[arg-type]  # tables of the right words
         case Logic(op, left, right):
             yield "operator", Logic("or" if op == "and" else "and", left, right)
             yield "condition left out", left
@@ -138,6 +138,6 @@ def _mistaken(node: Any) -> Iterator[tuple[str, Any]]:
         case Call("abs", (argument,)):
             yield "call left out", argument
         case Update(name, op, value):
-            yield from (("reduction", Update(name, other, value)) for other in UPDATED[op])  # type: ignore[arg-type]
+            yield from (("reduction", Update(name, other, value)) for other in UPDATED[op])  # type: ignore[arg-type]  # tables of the right words
         case If(condition, then, otherwise):
             yield "condition negated", If(Not(condition), then, otherwise)

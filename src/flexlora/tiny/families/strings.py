@@ -161,7 +161,7 @@ def _function(whole: Part, test: Expr) -> Function:
         case "reverse":
             loop = over(If(test, (Update("result", "=", Binary("+", C, RESULT)),)))
         case "twice":
-            loop = over(If(test, ADD), *ADD)  # type: ignore[arg-type]
+            loop = over(If(test, ADD), *ADD)  # type: ignore[arg-type]  # ADD is a tuple of statements
         case _:
             loop = over(If(test, (Update("result", "+=", Letter(str(whole.constant))),), ADD))
     return Function((PARAMETER,), "str", (*START, loop, Return(RESULT)))

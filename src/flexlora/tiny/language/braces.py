@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from flexlora.tiny.language.ir import (
     Append,
@@ -23,7 +24,7 @@ from flexlora.tiny.language.rendering import INDENT, Renderer
 class Braces(Renderer):
     """Statements end in a semicolon, blocks stand in braces."""
 
-    operators = {"and": "&&", "or": "||"}  # noqa: RUF012 (declared in the base class)
+    operators: ClassVar[dict[str, str]] = {"and": "&&", "or": "||"}
 
     @abstractmethod
     def variable(self, kind: Kind) -> str:

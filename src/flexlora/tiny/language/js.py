@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from flexlora.tiny.language.braces import Braces
 from flexlora.tiny.language.ir import Call, ForEach, Function, Kind
@@ -14,7 +15,7 @@ class JavaScript(Braces):
     stop_tokens = ("\nfunction ", "\n/*", "\n//", "\nconsole.log")
     depth = 1
     closing = "}\n"
-    operators = {"and": "&&", "or": "||", "==": "===", "!=": "!=="}  # noqa: RUF012 (declared in the base class)
+    operators: ClassVar[dict[str, str]] = {"and": "&&", "or": "||", "==": "===", "!=": "!=="}
 
     def prompt(self, function: Function, name: str, description: str) -> str:
         parameters = ", ".join(parameter.name for parameter in function.parameters)
@@ -62,4 +63,4 @@ class JavaScript(Braces):
 
 def literal(value: object) -> str:
     """A value as JavaScript writes it."""
-    return str(value).lower() if isinstance(value, bool) else python_literal(value)  # type: ignore[arg-type]
+    return str(value).lower() if isinstance(value, bool) else python_literal(value)  # type: ignore[arg-type]  # no tuple here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from flexlora.tiny.language.ir import (
     Append,
@@ -29,7 +30,7 @@ class Python(Renderer):
     stop_tokens = ("\ndef", "\n#", "\nif", "\nclass")
     depth = 1
     closing = ""
-    operators = {}  # noqa: RUF012 (declared in the base class)
+    operators: ClassVar[dict[str, str]] = {}
 
     def prompt(self, function: Function, name: str, description: str) -> str:
         parameters = ", ".join(parameter.name for parameter in function.parameters)
