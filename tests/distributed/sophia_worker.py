@@ -2,15 +2,17 @@
 
     torchrun --nproc_per_node 2 sophia_worker.py MODE OUTPUT
 
-MODE is `ddp`, `fsdp2` or `plain` (gradients averaged by the loop itself). The batches of the two processes have unequal
-numbers of supervised tokens. In each, the curvature, the weights and the figures for the log are compared with those of
-one process that sees the whole batch.
+MODE is `ddp`, `fsdp2` or `plain` (gradients averaged by the loop itself): curvature, weights and the figures for
+the log are compared with those of one process that sees the whole batch. The batches of the two have unequal numbers of
+supervised tokens. Or `trainer`: `SophiaMixin` on `transformers.Trainer`, under DDP, with accumulation, whose curvature
+and weights are written; `alone`, without torchrun, writes those of one process.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from flexlora.optim import GaussNewtonBartlett, SophiaG
+from flexlora.training import SophiaMixin
 
 STEPS, INTERVAL = 5, 2
 
@@ -86,11 +89,66 @@ def train(model: Any, mode: str, rows: slice) -> tuple[list[torch.Tensor], list[
     )
 
 
+class SophiaTrainer(SophiaMixin, Trainer):  # type: ignore[misc]
+    """The mixin on the plain trainer."""
+
+
+def train_by_trainer(processes: int) -> list[torch.Tensor]:
+    """Two processes of two micro-batches of one row, or one of two of two: the same rows a step. h and the weights."""
+    rows = []
+    for step in range(STEPS):
+        full = batch(step)
+        # The trainer deals rows out in turns, and labels are drawn for one process after the other.
+        order = (0, 2, 1, 3) if processes == 1 else (0, 1, 2, 3)
+        rows += [{name: value[row] for name, value in full.items()} for row in order]
+    model = make_model()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SophiaTrainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=folder,
+                max_steps=STEPS,
+                per_device_train_batch_size=2 // processes,
+                gradient_accumulation_steps=2,
+                learning_rate=1e-2,
+                max_grad_norm=1e9,
+                use_cpu=True,
+                ddp_backend="gloo" if processes > 1 else None,
+                report_to=[],
+                save_strategy="no",
+                logging_steps=1,
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+                train_sampling_strategy="sequential",
+            ),
+            train_dataset=rows,
+            sophia={"rho": 0.5, "betas": (0.9, 0.5), "interval": INTERVAL},
+        )
+        trainer.train()
+    assert trainer.args.world_size == processes
+    assert (type(trainer.model_wrapped) is DistributedDataParallel) == (processes > 1)
+    assert trainer.curvature is not None
+    state = trainer.curvature.optimizer.state
+    return [whole(state[p]["hessian"]) for p in model.parameters()] + [whole(p) for p in model.parameters()]
+
+
 def main() -> None:
     mode, output = sys.argv[1], Path(sys.argv[2])
+    if mode == "alone":
+        torch.save(train_by_trainer(1), output)
+        return
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
     assert world == 2
+    if mode == "trainer":
+        found = train_by_trainer(world)
+        gathered = [None] * world
+        dist.all_gather_object(gathered, [tensor.sum().item() for tensor in found])
+        assert gathered[0] == gathered[1]
+        if rank == 0:
+            torch.save(found, output)
+        dist.destroy_process_group()
+        return
     expected = train(make_model(), "alone", slice(0, 4))
     found = train(make_model(), mode, slice(2 * rank, 2 * rank + 2))
     gathered: list[Any] = [None] * world
