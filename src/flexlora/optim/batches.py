@@ -16,14 +16,17 @@ import torch
 CACHED = 1 << 17
 """Values in a list on a CPU."""
 
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+
 Row = tuple[torch.Tensor, ...]
 """A parameter and what belongs to it: tensors of one shape, on one device."""
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's part of a tensor, detached: of a DTensor its shard, in the same memory."""
-    detached: Any = tensor.detach()
-    part: torch.Tensor = detached.to_local() if hasattr(detached, "to_local") else detached
+    """This rank's part of a tensor: of a DTensor its shard, in the same memory. To be used without gradients."""
+    if type(tensor) in PLAIN or not hasattr(tensor, "to_local"):
+        return tensor
+    part: torch.Tensor = tensor.to_local()
     return part
 
 
