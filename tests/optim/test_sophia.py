@@ -116,6 +116,32 @@ def test_the_rule_value_by_value(options: dict[str, Any], corrected: bool) -> No
     assert statistics["h_zero_fraction"] == 0
 
 
+def test_the_official_rule_in_float32_to_the_last_bit() -> None:
+    """In the order of its operations: decay, average, |m| / (rho N h + 1e-15) up to 1, along the sign of m."""
+    parameters = make_parameters(torch.float32)
+    found = SophiaG(parameters, lr=0.01, rho=0.1, reference="official")
+    weights = [p.detach().clone() for p in parameters]
+    m, h = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+    clipped = 0
+    for step in range(10):
+        if step % 3 == 2:
+            give_gradients(parameters, 100 + step, size=0.5)
+            found.update_hessian(12)
+            for p, average in zip(parameters, h, strict=True):
+                average.mul_(0.99).addcmul_(p.grad, p.grad, value=1 - 0.99)
+        give_gradients(parameters, step)
+        for p, w, average, curvature in zip(parameters, weights, m, h, strict=True):
+            w.mul_(1 - 0.01 * 0.1)
+            average.mul_(0.965).add_(p.grad, alpha=1 - 0.965)
+            size = (average.abs() / (0.1 * 12 * curvature + 1e-15)).clamp(max=1)
+            w.addcmul_(average.sign(), size, value=-0.01)
+            clipped += int((size == 1).sum())
+        found.step()
+    for p, w in zip(parameters, weights, strict=True):
+        assert torch.equal(p.detach(), w)
+    assert 60 < clipped < 290  # of 300: all in the first two steps, and not all later
+
+
 def test_no_value_moves_by_more_than_the_learning_rate() -> None:
     parameters = make_parameters()
     before = [p.detach().clone() for p in parameters]
