@@ -46,6 +46,7 @@ def fall_of_the_share(printed: str) -> float:
     [
         ("plain_loop.py", "high-frequency share", 0.003),
         ("decoupled.py", "high-frequency share", 0.003),
+        ("sophia_loop.py", "step 5: clipped 1.00", 0.003),
         ("accelerate_loop.py", "1 process(es), PeftModel: high-frequency share", 0.003),
         ("lightning_module.py", "8 steps: high-frequency share", 0.003),
         ("transformers_trainer.py", "penalised in FourierTrainer, lambda 0.02", -0.01),

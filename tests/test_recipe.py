@@ -177,3 +177,29 @@ def test_the_penalty_takes_every_option_of_the_recipe() -> None:
     assert set(recipe.Penalty.model_fields) == set(parameters) - {"model", "total_steps"}  # known when training starts
     for name, field in recipe.Penalty.model_fields.items():
         assert parameters[name].default in (field.default, inspect.Parameter.empty)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "part"),
+    [
+        ({"rho": 0.1}, "optimizer: rho means nothing with name: adamw; it goes with sophia"),
+        ({"hessian_interval": 5}, "hessian_interval means nothing"),
+        ({"bias_correction": True}, "bias_correction means nothing"),
+        ({"name": "sophia", "epsilon": 1e-6}, "epsilon means nothing with name: sophia; it goes with adamw"),
+        ({"name": "sophia", "hessian_interval": 0}, "optimizer.hessian_interval"),
+        ({"name": "sophia", "betas": [0.9, 1.0]}, "optimizer.betas"),
+        ({"name": "sgd"}, "optimizer.name"),
+    ],
+)
+def test_options_that_the_optimizer_does_not_use_are_refused(optimizer: dict[str, object], part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        recipe.from_dict(VALID | {"optimizer": optimizer})
+
+
+def test_an_arm_is_one_word_apart_from_adamw() -> None:
+    values = VALID | {"optimizer": {"learning_rate": 1e-3}, "arms": {"a": {}, "b": {"optimizer": {"name": "sophia"}}}}
+    adamw, sophia = (recipe.from_dict(values).arm(name).optimizer for name in "ab")
+    assert (adamw.name, adamw.decay_rates, adamw.learning_rate) == ("adamw", (0.9, 0.999), 1e-3)
+    assert (sophia.name, sophia.decay_rates, sophia.learning_rate) == ("sophia", (0.965, 0.99), 1e-3)
+    given = recipe.from_dict(VALID | {"optimizer": {"name": "sophia", "betas": [0.9, 0.95]}}).optimizer
+    assert given.decay_rates == (0.9, 0.95)

@@ -25,7 +25,7 @@ from flexlora.execution import How
 from flexlora.folder import RunFolder
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
-from flexlora.recipe import Penalty, Recipe
+from flexlora.recipe import Optimizer, Penalty, Recipe
 from flexlora.training.engines import refuse_engines
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
@@ -320,9 +320,14 @@ def _plan_arm(
         tokens_per_epoch=total,
         supervised_tokens_per_epoch=sum(item.supervised for item in tokens),
         optimizer_steps=steps,
-        petaflops=4 * _parameters(base[0]) * total * (steps / per_epoch) / 1e15,
+        petaflops=4 * _parameters(base[0]) * total * (steps / per_epoch) * _passes(of_arm.optimizer) / 1e15,
     )
     return plan, tokens[0]
+
+
+def _passes(optimizer: Optimizer) -> float:
+    """Forward and backward passes over a step's batch: Sophia's estimate takes one more every so many steps."""
+    return 1 + 1 / optimizer.hessian_interval if optimizer.name == "sophia" else 1.0
 
 
 def _parameters(model: Any) -> int:

@@ -214,13 +214,44 @@ class Penalty(Section):
 class Optimizer(Section):
     """The optimizer of the adapter."""
 
-    name: Literal["adamw"] = Field("adamw", description="AdamW (decoupled weight decay).")
-    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        (0.9, 0.999), description="Decay rates of the moment estimates."
+    name: Literal["adamw", "sophia"] = Field(
+        "adamw",
+        description="`adamw`, or `sophia`: Sophia-G, which scales steps by the curvature. Both decay decoupled.",
     )
-    epsilon: float = Field(1e-8, gt=0, description="Added to the denominator.")
+    learning_rate: float = Field(
+        2e-4, gt=0, description="Peak learning rate; of `sophia` the most that a weight moves in a step."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = Field(
+        None,
+        description="Decay rates of the averages: of the gradient, and of its square (`adamw`; null is [0.9, 0.999]) "
+        "or of the curvature, per estimate (`sophia`; null is [0.965, 0.99]).",
+    )
+    epsilon: float = Field(1e-8, gt=0, description="For `adamw`: added to the denominator.")
+    rho: float = Field(
+        0.04, gt=0, description="For `sophia`: multiplies the curvature in the denominator; larger clips fewer values."
+    )
+    hessian_interval: int = Field(
+        10, ge=1, description="For `sophia`: steps from one estimate of the curvature to the next."
+    )
+    bias_correction: bool = Field(
+        False,
+        description="For `sophia`: correct the curvature's average for its start at 0, as in trainings of fewer than "
+        "about 1000 steps at the defaults.",
+    )
+
+    @property
+    def decay_rates(self) -> tuple[float, float]:
+        """`betas`, or the optimizer's own."""
+        return self.betas or {"adamw": (0.9, 0.999), "sophia": (0.965, 0.99)}[self.name]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        users = {"epsilon": "adamw", "rho": "sophia", "hessian_interval": "sophia", "bias_correction": "sophia"}
+        for option, user in users.items():
+            if getattr(self, option) != type(self).model_fields[option].default and self.name != user:
+                raise ValueError(f"{option} means nothing with name: {self.name}; it goes with {user}")
+        return self
 
 
 class Train(Section):

@@ -64,7 +64,13 @@ def without_time(log: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_a_killed_training_continues_to_the_same_adapter_and_log(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "sophia"])
+def test_a_killed_training_continues_to_the_same_adapter_and_log(
+    optimizer: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    changed = dumped(recipe)
+    changed["optimizer"] |= {"name": optimizer, "learning_rate": 0.003 if optimizer == "sophia" else 0.01}
+    recipe = from_dict(changed)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     process = start(recipe, undisturbed)
     assert process.wait() == 0
@@ -105,6 +111,20 @@ def test_a_finished_training_is_left_alone_and_its_log_has_every_figure(recipe: 
         assert figures <= record.keys()
         assert all(isinstance(record[name], float) for name in figures)
     assert sum("eval_loss" in record for record in log) == 1
+
+
+def test_sophia_s_log_has_its_figures_and_adamw_s_has_not(recipe: Recipe, tmp_path: Path) -> None:
+    figures = {"clipped_fraction", "h_mean", "h_max", "h_zero_fraction"}
+    for name in ("sophia", "adamw"):
+        values = dumped(recipe)
+        values["optimizer"]["name"] = name
+        values["train"] |= {"max_steps": 2, "logging_steps": 1, "save_steps": 2}
+        train_adapter(from_dict(values), tmp_path / name)
+        records = [record for record in read_appended(tmp_path / name / "log.jsonl") if "loss" in record]
+        assert len(records) == 2
+        for record in records:
+            assert figures & record.keys() == (figures if name == "sophia" else set())
+            assert 0 <= record.get("clipped_fraction", 0) <= 1
 
 
 def test_only_complete_checkpoints_count(tmp_path: Path) -> None:

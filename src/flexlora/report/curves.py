@@ -16,6 +16,7 @@ METRICS = {
     "lam": "Penalty strength (lambda)",
     "high_frequency_share": "High-frequency share",
     "grad_norm": "Gradient norm",
+    "clipped_fraction": "Clipped fraction (Sophia)",
     "learning_rate": "Learning rate",
 }
 MOST_POINTS = 600

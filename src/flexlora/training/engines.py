@@ -1,4 +1,4 @@
-"""Engines that leave the penalty nothing to work on, refused before a model is loaded."""
+"""Engines that leave the penalty or Sophia nothing to work on, refused before a model is loaded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def refuse_engines(arguments: TrainingArguments | None = None) -> None:
     """
     if getattr(arguments, "deepspeed", None) or _launched("ACCELERATE_USE_DEEPSPEED"):
         raise UsageError(
-            "DeepSpeed: it steps inside `backward`, which leaves no moment to add the Fourier penalty's gradient. Use "
-            "DDP (torchrun), or FSDP2 to shard the model (fsdp=True, or `fsdp_version: 2` in Accelerate's config)."
+            "DeepSpeed: it steps inside `backward`, which leaves no moment for the Fourier penalty's gradient, nor for "
+            "Sophia's estimate. Use DDP (torchrun), or FSDP2 to shard the model (fsdp=True, or `fsdp_version: 2` in "
+            "Accelerate's config)."
         )
     plugin = getattr(arguments, "fsdp_plugin_args", None)
     version = str(plugin["fsdp_version"]) if plugin else os.environ.get("FSDP_VERSION", "1")

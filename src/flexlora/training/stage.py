@@ -30,7 +30,7 @@ from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
 from flexlora.files import append_jsonl, read_appended, write_json, write_whole
 from flexlora.progress import Advance, bar
-from flexlora.recipe import Recipe
+from flexlora.recipe import Optimizer, Recipe
 from flexlora.training.engines import refuse_engines
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
@@ -45,6 +45,10 @@ LOGGED = (
     "penalty",
     "high_frequency_share",
     "lam",
+    "clipped_fraction",
+    "h_mean",
+    "h_max",
+    "h_zero_fraction",
     "eval_loss",
     "eval_mean_token_accuracy",
 )
@@ -83,6 +87,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         processing_class=tokenizer,
         callbacks=[log, *spectrum, LogLastStep(), MarkComplete()],
         penalty=recipe.penalty.model_dump(),
+        sophia=sophia_options(recipe.optimizer),
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
@@ -141,8 +146,8 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         max_length=train.max_length,
         learning_rate=optimizer.learning_rate,
         weight_decay=optimizer.weight_decay,
-        adam_beta1=optimizer.betas[0],
-        adam_beta2=optimizer.betas[1],
+        adam_beta1=optimizer.decay_rates[0],
+        adam_beta2=optimizer.decay_rates[1],
         adam_epsilon=optimizer.epsilon,
         optim="adamw_torch_fused",
         lr_scheduler_type=train.scheduler if not (train.scheduler == "constant" and train.warmup_steps) else _WARM,
@@ -163,6 +168,18 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         seed=recipe.seed,
         dataloader_pin_memory=models.device().type == "cuda",
     )
+
+
+def sophia_options(optimizer: Optimizer) -> dict[str, Any] | None:
+    """What `SophiaMixin` takes besides `training_arguments`; None for another optimizer."""
+    if optimizer.name != "sophia":
+        return None
+    return {
+        "betas": optimizer.decay_rates,
+        "rho": optimizer.rho,
+        "bias_correction": optimizer.bias_correction,
+        "interval": optimizer.hessian_interval,
+    }
 
 
 def last_checkpoint(folder: Path) -> Path | None:

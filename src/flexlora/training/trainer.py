@@ -1,4 +1,4 @@
-"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty, as the main job trains."""
+"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty and Sophia-G, as the main job trains."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from trl import SFTTrainer
 
 from flexlora.errors import FlexError
 from flexlora.training.mixin import FourierMixin
+from flexlora.training.sophia import SophiaMixin
 
 
-class FourierTrainer(FourierMixin, SFTTrainer):  # type: ignore[misc]
-    """`SFTTrainer` that takes a `penalty`, see `FourierMixin`, and stops when the loss is no longer a number."""
+class FourierTrainer(FourierMixin, SophiaMixin, SFTTrainer):  # type: ignore[misc]
+    """`SFTTrainer` that takes a `penalty` and `sophia`, see the mixins, and stops when the loss is not a number."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Stop when the loss is no longer a number."""
