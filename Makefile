@@ -1,4 +1,4 @@
-# make demo             the main job, on a small model made on the spot: no download, no GPU, no account
+# make demo             the main job, on the tiny model: no download, no GPU, no account
 # make test             the tests; those of languages that are not installed are skipped
 # make languages        installs the toolchains of all languages (1.9 GB)
 # make test-languages   the tests of the heavy languages and of all published verdicts; none is skipped
@@ -12,7 +12,6 @@ WORKERS ?= 2
 .PHONY: demo test test-languages lint docs setup system languages clean
 
 demo: setup
-	$(BIN)/flexlora tiny build
 	$(BIN)/flexlora run demo
 
 test: setup
