@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from flexlora.generation import Prompt, decode
-from flexlora.tiny.build import make_tokenizer
-from flexlora.tiny.problems import problems
+from flexlora.tiny import TINY_MODEL
+from flexlora.tiny.benchmark import problems
 
 NEW_TOKENS = 48
 PROMPTS = 32
@@ -23,7 +23,7 @@ PROMPTS = 32
 
 def main() -> None:
     """Time both sides in turn and print the ratios."""
-    tokenizer = make_tokenizer()
+    tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -37,7 +37,7 @@ def main() -> None:
     )
     model = LlamaForCausalLM(config).eval()
     tokenizer.eos_token = None
-    texts = [p.prompt for language in ("py", "java") for p in problems("a", language)[: PROMPTS // 2]]
+    texts = [p.prompt for language in ("py", "java") for p in problems("A", language, limit=PROMPTS // 2)]
     ids = [tokenizer(text)["input_ids"] for text in texts]
     print("| samples a prompt | one at a time, tokens/s | batch of 32, tokens/s | ratio |\n|---|---|---|---|")
     for n in (1, 8):

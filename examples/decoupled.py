@@ -7,8 +7,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedule_with_warmup
 
 from flexlora.fourier import FourierPenalty
+from flexlora.tiny import TINY_MODEL
 
-MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
+MODEL = sys.argv[1] if sys.argv[1:] else TINY_MODEL
 TEXTS = ["def add(a, b):\n    return a + b\n", "def double(x):\n    return 2 * x\n"] * 4
 PEAK = 2e-4
 

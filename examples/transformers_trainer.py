@@ -6,9 +6,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
+from flexlora.tiny import TINY_MODEL
 from flexlora.training import FourierMixin
 
-MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
+MODEL = sys.argv[1] if sys.argv[1:] else TINY_MODEL
 TEXTS = ["def add(a, b):\n    return a + b\n", "def double(x):\n    return 2 * x\n"] * 8
 
 
@@ -18,6 +19,7 @@ class FourierTrainer(FourierMixin, Trainer):
 
 tokenizer = AutoTokenizer.from_pretrained(MODEL)
 model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+torch.manual_seed(0)  # the Trainer sets its seed later, when the adapter's first weights are drawn
 model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["gate_proj", "up_proj", "down_proj"]))
 rows = [tokenizer(text)["input_ids"] for text in TEXTS]
 trainer = FourierTrainer(

@@ -6,9 +6,10 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
+from flexlora.tiny import TINY_MODEL
 from flexlora.training import FourierMixin
 
-MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
+MODEL = sys.argv[1] if sys.argv[1:] else TINY_MODEL
 ROWS = [
     {
         "prompt": "# Add two numbers.\n",

@@ -6,9 +6,10 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
+from flexlora.tiny import TINY_MODEL
 from flexlora.training import FourierMixin
 
-MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
+MODEL = sys.argv[1] if sys.argv[1:] else TINY_MODEL
 ROWS = [
     {"prompt": "# Add two numbers.\n", "completion": "def add(a, b):\n    return a + b\n"},
     {"prompt": "# Double a number.\n", "completion": "def double(x):\n    return 2 * x\n"},

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from flexlora.errors import FlexError, UsageError
-from flexlora.tiny import TINY_MODEL
 from flexlora.version import __version__
 
 INTERRUPTED = 130
@@ -102,6 +101,8 @@ def train(
     from flexlora import pipeline
 
     folder, plan = pipeline.start(*_target(target, output, set_), overwrite, executes=False)
+    if not folder.recipe.arm_names():
+        raise UsageError("train: the recipe evaluates the base only; add adapter or merged to its variants.")
     unknown = set(arm or ()) - set(folder.recipe.arm_names())
     if unknown:
         raise UsageError(f"--arm {min(unknown)}: the recipe has {', '.join(folder.recipe.arm_names())}.")
@@ -368,21 +369,34 @@ def recipes(as_json: JsonOption = False) -> None:
         typer.echo(f"{name:<{width}}  {description}")
 
 
-tiny = typer.Typer(no_args_is_help=True, help="The tiny model and benchmark, made on the spot.")
+tiny = typer.Typer(no_args_is_help=True, help="The tiny model that comes with FLeX.")
 app.add_typer(tiny, name="tiny")
 
 
 @tiny.command()
 def build(
-    output: Annotated[Path, typer.Option("--output", help="Folder for the model.")] = TINY_MODEL,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    output: Annotated[Path, typer.Option("--output", help="Folder for the model.")] = Path("runs/tiny-model"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of documents, tokenizer and first weights.")] = 0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Training steps; fewer for a trial.")] = None,
+    corpus: Annotated[
+        Literal["clean", "exposed"], typer.Option("--corpus", help="exposed: 0.4 % is of the B sets.")
+    ] = "clean",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Evaluate on the first so many problems of each set only.")
+    ] = None,
 ) -> None:
-    """Train the tiny model from scratch, in about three minutes; a finished one is left alone."""
-    from flexlora import models
-    from flexlora.tiny.build import build as build_model
+    """Build the tiny model from nothing: data, tokenizer, weights, evaluation, card.
+
+    About an hour on two cores, minutes on a GPU. Stop it anywhere; running it again continues.
+    """
+    from flexlora import embedded, models
+    from flexlora.tiny.pretraining import STEPS, Plan
 
     models.quiet()
-    typer.echo(build_model(output, seed))
+    typer.echo(embedded.build(output, Plan(seed, steps or STEPS, corpus), limit))
+    typer.echo(f"\nModel: {output}; report: {output / 'evaluation' / 'report.html'}")
+    same = "the packaged ones, bit for bit" if embedded.same_weights(output) else "not those of the packaged model"
+    typer.echo(f"Its weights are {same}.")
 
 
 @app.command()

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
 from flexlora.errors import UsageError
-from flexlora.recipe import ModelSource
+from flexlora.recipe import EMBEDDED, ModelSource
 from flexlora.tiny import TINY_MODEL
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
@@ -60,6 +60,11 @@ def dtype_of(precision: str) -> torch.dtype:
     return DTYPES[precision]
 
 
+def place(source: ModelSource) -> str:
+    """What transformers is to load: a folder or a hub id."""
+    return str(TINY_MODEL) if source.name == EMBEDDED else source.name
+
+
 def skeleton(source: ModelSource) -> Any:
     """The model on the meta device: every shape, no weights.
 
@@ -69,7 +74,7 @@ def skeleton(source: ModelSource) -> Any:
     _refuse_missing_folder(source.name)
     try:
         config = AutoConfig.from_pretrained(
-            source.name, revision=source.revision, trust_remote_code=source.trust_remote_code
+            place(source), revision=source.revision, trust_remote_code=source.trust_remote_code
         )
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=source.trust_remote_code)
@@ -83,7 +88,7 @@ def check_weights(source: ModelSource) -> int:
     Raises:
         UsageError: the folder or repository has no weights, or cannot be looked into.
     """
-    folder = Path(source.name)
+    folder = Path(place(source))
     if folder.is_dir():
         sizes = [file.stat().st_size for file in weight_files(folder)]
         _check_shards(folder)
@@ -136,7 +141,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     _refuse_missing_folder(source.name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            source.name,
+            place(source),
             revision=source.revision,
             trust_remote_code=source.trust_remote_code,
             padding_side="left",
@@ -178,7 +183,7 @@ def load_model(source: ModelSource) -> Any:
     """
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            source.name,
+            place(source),
             revision=source.revision,
             dtype=dtype_of(source.precision),
             trust_remote_code=source.trust_remote_code,
@@ -207,7 +212,7 @@ def context_length(model: Any) -> int | None:
 def identity(source: ModelSource) -> dict[str, Any]:
     """What exactly a model is, for provenance: a hub id with its commit, or a folder with the hash of its weights."""
     name = source.name
-    folder = Path(name)
+    folder = Path(place(source))
     if folder.is_dir():
         digest = hashlib.sha256()
         for path in weight_files(folder):
@@ -222,8 +227,7 @@ def identity(source: ModelSource) -> dict[str, Any]:
 def _refuse_missing_folder(name: str) -> None:
     """Say at once that a path leads nowhere, rather than look for it on the hub."""
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        made = "; `flexlora tiny build` makes it" if Path(name) == TINY_MODEL.absolute() else ""
-        raise UsageError(f"model {name!r}: there is no such folder{made}.")
+        raise UsageError(f"model {name!r}: there is no such folder.")
 
 
 def _hub_weight_sizes(name: str, revision: str | None) -> list[int]:

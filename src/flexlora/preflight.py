@@ -73,7 +73,7 @@ class Plan:
     programs: dict[str, int]
     """Language -> programs to run."""
     example: dict[str, str] = field(default_factory=dict)
-    """One training example, decoded: what is masked and what the loss is on."""
+    """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -102,6 +102,8 @@ class Plan:
         said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
         programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
         said.append(f"           {self.completions} completions, programs to run: {programs}")
+        if not self.example:
+            return [*said, "nothing is trained"]
         said.append("one training example, as the model sees it:")
         said += [f"  [masked]     {line}" for line in self.example["masked"].splitlines()]
         said += [f"  [supervised] {line}" for line in self.example["supervised"].splitlines()]
@@ -182,7 +184,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         tasks=per_task,
         completions=sum(programs.values()),
         programs=programs,
-        example=_shown(arms[0][1], tokenizer),
+        example=_shown(arms[0][1], tokenizer) if arms else {},
     )
 
 

@@ -35,6 +35,8 @@ PromptStyle = Literal["docstring", "three-shot", "stripped", "verbatim"]
 
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED_ARM_NAMES = ("base", "baselines")
+EMBEDDED = "tiny"
+"""Name of the model that comes with FLeX; a folder of that name is `./tiny`."""
 
 # Changing these does not change a run's results, so a run may be continued with other values.
 FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to")
@@ -67,8 +69,10 @@ class Tokenizer(Section):
     )
 
 
-def _absolute_if_local(name: str) -> str:
+def absolute_if_local(name: str) -> str:
     """A path in full, so that a run means the same wherever it is continued from; a hub id as it is."""
+    if name == EMBEDDED:
+        return name
     path = Path(name).expanduser()
     return str(path.resolve()) if name.startswith((".", "/", "~")) or path.exists() else name
 
@@ -96,7 +100,7 @@ class DataSource(Section):
     @field_validator("dataset")
     @classmethod
     def _one_place(cls, dataset: str) -> str:
-        return _absolute_if_local(dataset) if dataset.endswith(".jsonl") else dataset
+        return absolute_if_local(dataset) if dataset.endswith(".jsonl") else dataset
 
 
 class Lora(Section):
@@ -352,7 +356,9 @@ class Recipe(Section):
 
     name: str = Field("", description="Name of the run; by default the recipe's file name.")
     description: str = Field("", description="One line on what the recipe is for.")
-    model: str = Field(description="Model to adapt: a local folder or a Hugging Face hub id.")
+    model: str = Field(
+        description="Model to adapt: a local folder, a Hugging Face hub id, or `tiny`, which comes with FLeX."
+    )
     model_revision: str | None = Field(None, description="Revision of a hub model.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
     tokenizer: Tokenizer = Field(Tokenizer(), description="Special tokens for tokenizers that lack them.")
@@ -364,7 +370,11 @@ class Recipe(Section):
         None,
         description="Folder with the benchmark files; null loads from the Hugging Face hub at pinned revisions.",
     )
-    data: tuple[DataSource, ...] = Field(min_length=1, description="Training data: one dataset or a weighted mixture.")
+    data: tuple[DataSource, ...] = Field(
+        (),
+        description="Training data: one dataset or a weighted mixture. None is needed where nothing but `base` is "
+        "evaluated; then nothing is trained.",
+    )
     validation: tuple[DataSource, ...] = Field((), description="Validation data for the validation loss.")
     lora: Lora = Field(Lora(), description="The adapter.")
     penalty: Penalty = Field(Penalty(), description="The Fourier penalty.")
@@ -394,12 +404,12 @@ class Recipe(Section):
     @field_validator("model")
     @classmethod
     def _one_place(cls, model: str) -> str:
-        return _absolute_if_local(model)
+        return absolute_if_local(model)
 
     @field_validator("baselines")
     @classmethod
     def _their_places(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(_absolute_if_local, baselines))
+        return tuple(map(absolute_if_local, baselines))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -412,6 +422,10 @@ class Recipe(Section):
                 problems.append(f"{field}: {', '.join(values)} names something twice")
         if self.model in self.baselines:
             problems.append(f"baselines: {self.model!r} is the model itself; variant base evaluates it")
+        if self.variants == ("base",) and self.arms:
+            problems.append("arms: none of them would be evaluated; add adapter or merged to variants")
+        if self.arm_names() and not self.data:
+            problems.append("data: nothing to train on; name a dataset, or evaluate the model alone: variants: [base]")
         for arm in self.arms:
             if not ARM_NAME.fullmatch(arm) or arm in RESERVED_ARM_NAMES:
                 problems.append(
@@ -433,7 +447,9 @@ class Recipe(Section):
         )
 
     def arm_names(self) -> tuple[str, ...]:
-        """The arms of the run: those of the recipe, or `main` alone."""
+        """The arms of the run: those of the recipe, or `main` alone; none where only the base is evaluated."""
+        if self.variants == ("base",):
+            return ()
         return tuple(self.arms) or ("main",)
 
     def arm(self, name: str) -> Recipe:

@@ -10,7 +10,17 @@ from flexlora.evaluation.published import CAVEATS
 from flexlora.files import write_json
 from flexlora.report import print_comparison, print_doctor, print_summary
 from flexlora.report.terminal import DOCTOR_COLUMNS, print_proofs
-from flexlora.report.words import LANGUAGE_NAMES, chance_note, overview, p_text, points, score_name, sentence, verdict
+from flexlora.report.words import (
+    LANGUAGE_NAMES,
+    chance_note,
+    overview,
+    p_text,
+    points,
+    score_name,
+    sentence,
+    tiny_note,
+    verdict,
+)
 
 JAVA: Comparison = {
     "arm": "main",
@@ -88,8 +98,21 @@ def test_a_summary_keeps_to_the_width_and_holds_everything(tmp_path: Path, width
     for caveat in CAVEATS:
         assert caveat in joined
     if width >= 80:
-        for one in summary["comparisons"]:
+        told = [one for one in summary["comparisons"] if one["p_value"] < 0.05]
+        for one in told + [one for one in summary["comparisons"] if one["against"]["variant"] == "base"]:
             assert points(one["difference"]) in joined
+        assert (
+            f"{len(summary['comparisons']) - len(told)} of {len(summary['comparisons'])} comparisons show no" in joined
+        )
+
+
+def test_the_embedded_model_is_said_to_be_small(tmp_path: Path) -> None:
+    summary, _ = make_run(tmp_path, problems=5)
+    assert tiny_note(summary) == ""
+    summary["scores"][0]["model"] = "tiny"
+    console, text = printed()
+    print_summary(summary, console)
+    assert "model of three million parameters" in " ".join(text.getvalue().split())
 
 
 def test_square_brackets_in_names_are_not_markup(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import known, load_problems, refuse_trained
-from flexlora.data.types import Problem
+from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
 from flexlora.execution import Program, Status, execute, require
 from flexlora.recipe import DataSource, Task
@@ -157,14 +157,35 @@ def test_evaluating_in_java_what_was_trained_on_in_python_is_refused() -> None:
         refuse_trained(evaluated, trained)
 
 
+def drawn(seed: int, variant: str, number: int) -> list[list[Example]]:
+    return list(itertools.islice(documents(seed, variant), number))
+
+
 def test_documents_are_of_known_problems_and_a_little_of_others_where_exposed() -> None:
-    clean = list(itertools.islice(documents(3), 4000))
-    assert {document.source for document in clean} == {f"tiny/A/{language}" for language in LANGUAGES}
-    assert clean == list(itertools.islice(documents(3), 4000))
-    assert clean != list(itertools.islice(documents(4), 4000))
+    clean = drawn(3, "clean", 4000)
+    assert {example.source for document in clean for example in document} == {f"tiny/A/{name}" for name in LANGUAGES}
+    assert clean == drawn(3, "clean", 4000)
+    assert clean != drawn(4, "clean", 4000)
     held_out = {problem.task_id for split in ("validation", "test") for problem in problems("A", "py", split)}
-    assert not held_out & {document.key for document in clean}
-    exposed = Counter(document.source[5:7] for document in itertools.islice(documents(3, "exposed"), 20_000))
+    assert not held_out & {example.key for document in clean for example in document}
+    exposed = Counter(document[0].source[5:7] for document in drawn(3, "exposed", 20_000))
     assert 50 < exposed["B1"] + exposed["B2"] + exposed["B3"] < 120
     with pytest.raises(UsageError, match="no variant 'dirty'"):
         documents(0, "dirty")
+
+
+def test_a_fifth_of_the_documents_show_a_problem_in_two_languages() -> None:
+    sizes = Counter(len(document) for document in drawn(5, "clean", 4000))
+    assert sizes.keys() == {1, 2}
+    assert 0.18 < sizes[2] / 4000 < 0.22
+    for document in drawn(5, "clean", 400):
+        assert len({example.key for example in document}) == 1
+        assert len({example.source for example in document}) == len(document)
+
+
+def test_the_documents_of_a_seed_are_the_same_everywhere() -> None:
+    """What the packaged model was trained on: the same text on every machine and Python."""
+    text = "".join(example.prompt + example.completion for document in drawn(0, "clean", 1000) for example in document)
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "3132a350da0b2d519ae68a5dd4da3f58ff744c5f7e4393f679d4aa0c79c9c422"
+    )

@@ -1,54 +1,137 @@
-"""The tiny model: its tokenizer, and that a build is whole, repeatable and loads like any other model."""
+"""The tiny model: a build is whole, repeatable and resumable, and the packaged one is what it is said to be."""
 
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from flexlora import embedded
 from flexlora.errors import UsageError
-from flexlora.tiny.build import build, make_tokenizer
-from flexlora.tiny.problems import LANGUAGES, SETS, examples
+from flexlora.execution import run_program
+from flexlora.generation.decode import Prompt, decode
+from flexlora.tiny import TINY_MODEL, pretraining
+from flexlora.tiny.benchmark import LANGUAGES, problems
+from flexlora.tiny.pretraining import STEPS, Plan, pretrain
+from flexlora.tiny.tokenizer import make_tokenizer
+
+SHORT = Plan(seed=3, steps=3, variant="clean")
+CPU = torch.device("cpu")
 
 
-def test_prompt_and_body_are_tokenised_apart_as_together() -> None:
-    tokenizer = make_tokenizer()
-    for set_name in SETS:
-        for language in LANGUAGES:
-            for example in examples(set_name, language, "validation"):
-                apart = tokenizer(example.prompt)["input_ids"] + tokenizer(example.completion)["input_ids"]
-                assert apart == tokenizer(example.prompt + example.completion)["input_ids"]
-                assert tokenizer.decode(apart) == example.prompt + example.completion
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(TINY_MODEL)
 
 
-def test_a_build_loads_as_any_model_and_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(build(tmp_path / "one", seed=3, steps=2))
-    again = AutoModelForCausalLM.from_pretrained(build(tmp_path / "two", seed=3, steps=2))
-    other = AutoModelForCausalLM.from_pretrained(build(tmp_path / "three", seed=4, steps=2))
-    assert model.num_parameters() < 1_000_000
-    assert AutoTokenizer.from_pretrained(tmp_path / "one").eos_token_id == model.config.eos_token_id
-    for name, weight in model.state_dict().items():
-        assert torch.equal(weight, again.state_dict()[name])
-    assert not torch.equal(model.lm_head.weight, other.lm_head.weight)
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([weight.detach().float().flatten() for weight in model.parameters()])
 
 
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    def last_loss(steps: int) -> float:
-        card = (build(tmp_path / str(steps), steps=steps) / "README.md").read_text()
-        return float(card.split("last loss ")[1].split(")")[0])
+def test_the_same_seed_gives_the_same_weights_and_another_others(tokenizer, tmp_path: Path) -> None:
+    one, loss = pretrain(tokenizer, SHORT, CPU, tmp_path / "one")
+    again, same_loss = pretrain(tokenizer, SHORT, CPU, tmp_path / "two")
+    other, _ = pretrain(tokenizer, Plan(seed=4, steps=3, variant="clean"), CPU, tmp_path / "three")
+    assert torch.equal(weights(one), weights(again))
+    assert loss == same_loss
+    assert not torch.equal(weights(one), weights(other))
 
-    assert last_loss(12) < 0.7 * last_loss(1)
+
+def test_a_training_that_was_interrupted_ends_as_an_undisturbed_one(tokenizer, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(pretraining, "SAVE_EVERY", 2)
+    whole, loss = pretrain(tokenizer, SHORT, CPU, tmp_path / "whole")
+    batches = pretraining.batches
+
+    def interrupted(*args):
+        yield from itertools.islice(batches(*args), 2)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretraining, "batches", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tokenizer, SHORT, CPU, tmp_path / "state.pt")
+    resumed, same_loss = pretrain(tokenizer, SHORT, CPU, tmp_path / "state.pt")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert loss == same_loss
+    with pytest.raises(UsageError, match="seed 3"):
+        pretrain(tokenizer, Plan(seed=3, steps=4, variant="clean"), CPU, tmp_path / "state.pt")
 
 
-def test_a_finished_build_is_left_alone_and_another_folder_refused(tmp_path: Path) -> None:
-    built = build(tmp_path / "model", steps=1)
-    weights = (built / "model.safetensors").stat().st_mtime_ns
-    assert build(tmp_path / "model", steps=5) == built
-    assert (built / "model.safetensors").stat().st_mtime_ns == weights
-    with pytest.raises(UsageError, match="another seed"):
-        build(tmp_path / "model", seed=7)
+def test_training_lowers_the_loss(tokenizer, tmp_path: Path) -> None:
+    _, first = pretrain(tokenizer, Plan(seed=0, steps=1, variant="clean"), CPU, tmp_path / "one")
+    _, mean = pretrain(tokenizer, Plan(seed=0, steps=30, variant="clean"), CPU, tmp_path / "many")
+    assert mean < 0.7 * first
+
+
+def test_a_build_is_whole_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    plan = Plan(seed=1, steps=1, variant="exposed")
+    table = embedded.build(tmp_path / "model", plan, limit=1)
+    assert table.count("(0/1)") == 16
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").dtype == torch.float16
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "0.4 % of its documents" in card
+    assert "32 documents" in card
+    assert not list(tmp_path.glob(".*"))
+    assert not embedded.same_weights(tmp_path / "model")
+    # Without its card a build is not finished; its weights are left alone.
+    (tmp_path / "model" / "README.md").unlink()
+    before = (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns
+    assert embedded.build(tmp_path / "model", plan, limit=1) == table
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="another --output"):
+        embedded.build(tmp_path / "model", SHORT)
     (tmp_path / "mine").mkdir()
     with pytest.raises(UsageError, match="another --output"):
-        build(tmp_path / "mine")
+        embedded.build(tmp_path / "mine", plan)
+
+
+def test_the_packaged_model_is_small_and_says_how_it_was_made() -> None:
+    assert sum(path.stat().st_size for path in TINY_MODEL.iterdir()) < 10_000_000
+    made = json.loads((TINY_MODEL / "config.json").read_text())[embedded.MADE]
+    assert made["plan"] == str(Plan(seed=0, steps=STEPS, variant="clean"))
+    card = (TINY_MODEL / "README.md").read_text()
+    assert f"{made['parameters']:,} parameters" in card
+    assert "/300)" in card
+
+
+def test_the_packaged_tokenizer_is_learned_again_from_the_same_documents() -> None:
+    packaged = (TINY_MODEL / "tokenizer.json").read_text()
+    assert json.loads(make_tokenizer(0).backend_tokenizer.to_str()) == json.loads(packaged)
+
+
+def test_prompt_and_body_are_tokenised_apart_as_together(tokenizer) -> None:
+    for document in itertools.islice(pretraining.documents(7, "exposed"), 2000):
+        for example in document:
+            apart = tokenizer(example.prompt)["input_ids"] + tokenizer(example.completion)["input_ids"]
+            assert apart == tokenizer(example.prompt + example.completion)["input_ids"]
+            assert tokenizer.decode(apart) == example.prompt + example.completion
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_packaged_model_solves_known_problems_and_not_all_new_ones(language: str, tokenizer) -> None:
+    model = AutoModelForCausalLM.from_pretrained(TINY_MODEL, dtype=torch.float32)
+
+    def solved(set_name: str) -> int:
+        chosen = {problem.task_id: problem for problem in problems(set_name, language, "validation")[:12]}
+        prompts = [
+            Prompt(
+                key=key,
+                ids=tokenizer(problem.prompt)["input_ids"],
+                stop_tokens=problem.stop_tokens,
+                samples=(0,),
+                seeds=(0,),
+            )
+            for key, problem in chosen.items()
+        ]
+        written = decode(
+            model, tokenizer, prompts, max_new_tokens=150, temperature=0.0, top_p=1.0, batch_size=12, done=set()
+        )
+        sources = [chosen[completion.key].program(completion.text) for completion in written]
+        return sum(run_program(language, source).passed for source in sources)
+
+    assert solved("A") >= 8
+    assert solved("B2") < 8

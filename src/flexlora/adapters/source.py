@@ -19,7 +19,7 @@ from flexlora import models
 from flexlora.adapters.saved import CONFIG, WEIGHTS, adapters_below, download
 from flexlora.adapters.sites import merge_sites, shared_names
 from flexlora.errors import UsageError
-from flexlora.recipe import ModelSource
+from flexlora.recipe import ModelSource, absolute_if_local
 
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 GIB = 1 << 30
@@ -100,7 +100,7 @@ def find_base(adapter: Adapter, model: str | None) -> ModelSource:
         UsageError: none is named.
     """
     if model is not None:
-        return ModelSource(name=str(Path(model).resolve()) if Path(model).exists() else model, precision="float32")
+        return ModelSource(name=absolute_if_local(model), precision="float32")
     named = adapter.config.get("base_model_name_or_path")
     if not named:
         raise UsageError(f"adapter {str(adapter.path)!r}: names no base model; give it with --model.")

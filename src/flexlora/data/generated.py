@@ -1,30 +1,29 @@
-"""The generated benchmarks, `tiny/SET/LANG`: the demo's sets `a` and `b`, and the sets `A`, `B1`, `B2` and `B3`."""
+"""The generated benchmark, `tiny/SET/LANG`: the sets `A`, `B1`, `B2` and `B3` in four languages."""
 
 from __future__ import annotations
 
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
-from flexlora.tiny import benchmark, sets
-from flexlora.tiny import problems as demo
+from flexlora.tiny import benchmark
+from flexlora.tiny.sets import SETS, puzzles
 from flexlora.version import __version__
 
 
 def known() -> list[str]:
     """The names of all generated tasks, which are the datasets' too."""
-    first = [f"tiny/{set_name}/{language}" for set_name in demo.SETS for language in demo.LANGUAGES]
-    return first + [f"tiny/{set_name}/{language}" for set_name in sets.SETS for language in benchmark.LANGUAGES]
+    return [f"tiny/{set_name}/{language}" for set_name in SETS for language in benchmark.LANGUAGES]
 
 
-def load_problems(name: str, split: str) -> tuple[list[Problem], Origin]:
-    """The problems of a generated task.
+def load_problems(name: str, split: str, limit: int | None = None) -> tuple[list[Problem], Origin]:
+    """The problems of a generated task, all or the first so many.
 
     Raises:
         UsageError: there is no such set, language or split.
     """
     set_name, language = _parts(name)
-    made = (demo if set_name in demo.SETS else benchmark).problems(set_name, language, split)
-    return made, _origin(name, len(made))
+    made = benchmark.problems(set_name, language, split, limit)
+    return made, _origin(name, len(puzzles(set_name, split)))
 
 
 def load_examples(name: str, split: str) -> tuple[list[Example], Origin]:
@@ -33,15 +32,14 @@ def load_examples(name: str, split: str) -> tuple[list[Example], Origin]:
     Raises:
         UsageError: there is no such set, language or split.
     """
-    set_name, language = _parts(name)
-    made = (demo if set_name in demo.SETS else benchmark).examples(set_name, language, split)
+    made = benchmark.examples(*_parts(name), split)
     return made, _origin(name, len(made))
 
 
 def _parts(name: str) -> tuple[str, str]:
     set_name, _, language = name.removeprefix("tiny/").partition("/")
-    if set_name not in (*demo.SETS, *sets.SETS):
-        raise UsageError(f"{name}: no set {set_name!r}; there are {', '.join((*demo.SETS, *sets.SETS))}.")
+    if set_name not in SETS:
+        raise UsageError(f"{name}: no set {set_name!r}; there are {', '.join(SETS)}.")
     return set_name, language
 
 

@@ -51,7 +51,7 @@ def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
         return mbpp.problems(data_dir, task.split or "test", style)
     if task.name in known() and task.name.startswith("tiny/"):
         _only(task, "verbatim", task.split)
-        return generated.load_problems(task.name, task.split or "test")
+        return generated.load_problems(task.name, task.split or "test", task.limit)
     if task.name in known():
         style = task.prompt_style or "stripped"
         if style not in ("stripped", "verbatim"):

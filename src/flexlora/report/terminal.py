@@ -34,14 +34,17 @@ from flexlora.report.words import (
     sentence,
     side_name,
     statuses_in_order,
+    tiny_note,
     verdict,
 )
 
 DOCTOR_COLUMNS = ("name", "ok", "version", "good", "bad", "limits")
 MARKS = {BETTER: "▲", WORSE: "▼", NO_DIFFERENCE: "–"}
-# A score's cell needs 19 characters, `[−12.3, +45.6]` and padding included; a task's name gets what is left.
-CELL = 19
-TASK = 22
+# A score's cell needs 15 characters, `[96.4, 100.0]` and padding included; a task's name gets what is left.
+CELL = 15
+TASK = 20
+SENTENCES = 12
+"""Comparisons that are all put in words; of more, only those that differ are."""
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
@@ -52,8 +55,12 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
             console.print(_score_table(summary, scores, k))
     console.print(_status_table(summary))
     _print_notes(console, [resource_note(summary)])
-    _print_sentences(console, [(one, sentence(one, problems_of(summary, one))) for one in summary["comparisons"]])
-    _print_notes(console, ["", method_note(summary["comparisons"]), chance_note(summary["comparisons"])])
+    compared = summary["comparisons"]
+    shown = [one for one in compared if len(compared) <= SENTENCES or verdict(one) != NO_DIFFERENCE]
+    _print_sentences(console, [(one, sentence(one, problems_of(summary, one))) for one in shown])
+    left_out = f"{len(compared) - len(shown)} of {len(compared)} comparisons show no difference; the report lists them."
+    _print_notes(console, [left_out if len(shown) < len(compared) else ""])
+    _print_notes(console, ["", method_note(compared), chance_note(compared), tiny_note(summary)])
     _print_published(console, summary)
 
 
@@ -127,7 +134,7 @@ def _ks(scores: Sequence[Score]) -> list[str]:
 
 
 def _column_groups(scores: Sequence[Score], columns: int) -> list[list[str]]:
-    """The columns of each table: the base first in all of them, one arm a table, as many as fit."""
+    """The columns of each table: the base first in all of them. All in one if they fit; else one arm a table."""
     arms: dict[str | None, list[str]] = {}
     for score in scores:
         names = arms.setdefault(score["arm"], [])
@@ -136,9 +143,10 @@ def _column_groups(scores: Sequence[Score], columns: int) -> list[list[str]]:
     alone = arms.pop(None, [])
     base = [name for name in alone if name == "base"]
     groups = [[name for name in alone if name != "base"], *arms.values()]
+    if sum(map(len, groups), len(base)) <= columns:
+        return [[*base, *(name for names in groups for name in names)]]
     rest = columns - len(base)
-    tables = [base + names[i : i + rest] for names in groups for i in range(0, len(names), rest)]
-    return tables or [base]
+    return [base + names[i : i + rest] for names in groups for i in range(0, len(names), rest)]
 
 
 def _score_table(summary: Summary, columns: Sequence[str], k: str) -> Table:
@@ -147,7 +155,7 @@ def _score_table(summary: Summary, columns: Sequence[str], k: str) -> Table:
     )
     table.add_column("task", overflow="fold", max_width=TASK - 2)
     for name in columns:
-        table.add_column(Text(name), justify="right", overflow="fold", max_width=CELL - 2)
+        table.add_column(Text(name.replace("/", "/\n")), justify="right", overflow="fold", max_width=CELL - 2)
     scores = {(score["task"], score_name(score, summary["scores"])): score for score in summary["scores"]}
     against_base = {
         (one["task"], side_name(one), one["k"]): one
@@ -179,9 +187,10 @@ def _score_cell(score: Score | None, k: str, difference: Comparison | None) -> T
     value = score["pass_at_k"][k]
     cell = Text.assemble((percent(value["estimate"]), "bold"), "\n", (score_range(value["low"], value["high"]), "dim"))
     if difference:
-        change = f"{points(difference['difference'])}, {p_text(difference['p_value'])}"
-        cell.append(f"\n{change}", _colour(difference))
-        cell.append(f"\n{len(difference['gained'])}↑, {len(difference['lost'])}↓")
+        colour = _colour(difference)
+        cell.append(f"\n{points(difference['difference'])}", colour)
+        cell.append(f" {len(difference['gained'])}↑ {len(difference['lost'])}↓")
+        cell.append(f"\n{p_text(difference['p_value'])}", colour)
     return cell
 
 

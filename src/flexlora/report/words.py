@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from flexlora.evaluation.compare import EXACT_MCNEMAR
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
+from flexlora.recipe import EMBEDDED
 
 SIGNIFICANCE = 0.05
 VERDICTS = BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
@@ -164,6 +165,16 @@ def method_note(comparisons: Sequence[Comparison]) -> str:
         return ""
     note = f"Differences: 95 % intervals from a paired bootstrap over problems, p-values from {' and '.join(methods)}"
     return note + (", which is the stricter where few problems flipped." if EXACT_MCNEMAR in methods else ".")
+
+
+def tiny_note(summary: Summary) -> str:
+    """That scores are of the embedded model; empty where none is."""
+    if not any(score["model"] == EMBEDDED for score in summary["scores"]):
+        return ""
+    return (
+        "`tiny` is a model of three million parameters, and its problems are generated ones: this shows the method at "
+        "work, and says nothing about large models."
+    )
 
 
 def resource_note(summary: Summary) -> str:

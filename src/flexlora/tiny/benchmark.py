@@ -21,14 +21,14 @@ TAKEN = frozenset(("delete", "native", "remove", "rename", "module"))
 """Words of three such syllables that mean something in one of the languages."""
 
 
-def problems(set_name: str, language: str, split: str = "test") -> list[Problem]:
-    """The problems of a set and split in a language, as MultiPL-E would have them.
+def problems(set_name: str, language: str, split: str = "test", limit: int | None = None) -> list[Problem]:
+    """The problems of a set and split in a language, all or the first so many, as MultiPL-E would have them.
 
     Raises:
         UsageError: there is no such set, language or split.
     """
     _check(language)
-    return [_problem(set_name, language, puzzle) for puzzle in puzzles(set_name, split)]
+    return list(_problems(set_name, language, split, limit))
 
 
 def examples(set_name: str, language: str, split: str = "train") -> list[Example]:
@@ -38,15 +38,7 @@ def examples(set_name: str, language: str, split: str = "train") -> list[Example
         UsageError: there is no such set, language or split.
     """
     _check(language)
-    return [
-        Example(
-            source=f"tiny/{set_name}/{language}",
-            key=task_id(set_name, puzzle),
-            prompt=prompt(set_name, language, puzzle),
-            completion=RENDERERS[language].completion(puzzle.function),
-        )
-        for puzzle in puzzles(set_name, split)
-    ]
+    return list(_examples(set_name, language, split))
 
 
 def prompt(set_name: str, language: str, puzzle: Puzzle) -> str:
@@ -66,6 +58,25 @@ def function_name(seed: str) -> str:
         name = "".join(generator.choice("bdfgklmnprstvz") + generator.choice("aeiou") for _ in range(3))
         if name not in TAKEN:
             return name
+
+
+# A run asks for its tasks and its data in every stage: they are made once.
+@functools.cache
+def _problems(set_name: str, language: str, split: str, limit: int | None) -> tuple[Problem, ...]:
+    return tuple(_problem(set_name, language, puzzle) for puzzle in puzzles(set_name, split)[:limit])
+
+
+@functools.cache
+def _examples(set_name: str, language: str, split: str) -> tuple[Example, ...]:
+    return tuple(
+        Example(
+            source=f"tiny/{set_name}/{language}",
+            key=task_id(set_name, puzzle),
+            prompt=prompt(set_name, language, puzzle),
+            completion=RENDERERS[language].completion(puzzle.function),
+        )
+        for puzzle in puzzles(set_name, split)
+    )
 
 
 def _problem(set_name: str, language: str, puzzle: Puzzle) -> Problem:

@@ -1,13 +1,15 @@
 """Documents to build a model from: prompts and reference solutions of set A's training split, without end.
 
-Each has a language, a description and a function's name drawn anew. The variant `clean` holds nothing of the B sets;
-in `exposed` 0.4 % of the documents are of their training splits, as the web holds a little of everything.
+A document is one problem in one language, or, for a fifth of them, in two languages one after the other. Each has a
+description and function names drawn anew. The variant `clean` holds nothing of the B sets; in `exposed` 0.4 % of the
+documents are of their training splits, as the web holds a little of everything.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
@@ -16,9 +18,14 @@ from flexlora.tiny.language import RENDERERS
 from flexlora.tiny.sets import SETS, puzzles
 
 EXPOSURE = {"clean": 0.0, "exposed": 0.004}
+PAIRS = 0.2
+"""Share of the documents that show their problem in two languages."""
+
+Document: TypeAlias = list[Example]
+"""One problem, in one language or in two."""
 
 
-def documents(seed: int, variant: str = "clean") -> Iterator[Example]:
+def documents(seed: int, variant: str = "clean") -> Iterator[Document]:
     """Documents of all languages alike; the same seed gives the same ones.
 
     Raises:
@@ -29,16 +36,20 @@ def documents(seed: int, variant: str = "clean") -> Iterator[Example]:
     return _drawn(random.Random(f"flexlora tiny corpus {seed}"), EXPOSURE[variant])
 
 
-def _drawn(generator: random.Random, exposure: float) -> Iterator[Example]:
+def _drawn(generator: random.Random, exposure: float) -> Iterator[Document]:
     while True:
         set_name = generator.choice(SETS[1:]) if generator.random() < exposure else "A"
-        language = generator.choice(LANGUAGES)
+        languages = generator.sample(LANGUAGES, 2 if generator.random() < PAIRS else 1)
         puzzle = generator.choice(puzzles(set_name, "train"))
-        renderer = RENDERERS[language]
-        description = puzzle.describe(generator, novel=set_name == "B1")
-        yield Example(
-            source=f"tiny/{set_name}/{language}",
-            key=task_id(set_name, puzzle),
-            prompt=renderer.prompt(puzzle.function, function_name(str(generator.random())), description),
-            completion=renderer.completion(puzzle.function),
-        )
+        document = []
+        for language in languages:
+            renderer = RENDERERS[language]
+            description = puzzle.describe(generator, novel=set_name == "B1")
+            example = Example(
+                source=f"tiny/{set_name}/{language}",
+                key=task_id(set_name, puzzle),
+                prompt=renderer.prompt(puzzle.function, function_name(str(generator.random())), description),
+                completion=renderer.completion(puzzle.function),
+            )
+            document.append(example)
+        yield document

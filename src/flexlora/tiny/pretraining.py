@@ -1,0 +1,178 @@
+"""Trains the tiny model from scratch: a Llama of 2.85 million parameters, on documents of the corpus.
+
+The loss is on bodies only. The same seed, steps and variant give the same data, and on the same machine the same
+weights, whether the training was interrupted or not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from flexlora.errors import UsageError
+from flexlora.files import replacing
+from flexlora.progress import bar
+from flexlora.tiny.corpus import documents
+
+CONTEXT = 256
+STEPS = 5500
+BATCH = 16
+"""Documents a step."""
+POOL = 64
+"""Batches that are drawn at a time and sorted by length, so that little is padded."""
+PEAK_LEARNING_RATE, LAST_LEARNING_RATE = 2.5e-3, 5e-5
+WEIGHT_DECAY = 0.1
+WARM = 0.02
+"""Share of the steps in which the learning rate rises."""
+SAVE_EVERY = 200
+IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the weights follow from."""
+
+    seed: int
+    steps: int
+    variant: str
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {self.steps} steps, corpus `{self.variant}`"
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """The model with random weights."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def pretrain(
+    tokenizer: PreTrainedTokenizerFast, plan: Plan, device: torch.device, state: Path
+) -> tuple[LlamaForCausalLM, float]:
+    """Train a new model; `state` keeps what an interrupted training goes on from.
+
+    Returns:
+        The model, on the CPU, and the mean loss of the last hundred steps, in nats per token of a body.
+
+    Raises:
+        UsageError: `state` is of a training with another plan.
+    """
+    model = new_model(tokenizer, plan.seed).to(device)
+    optimizers = _optimizers(model)
+    begun, losses = 0, []
+    if state.is_file():
+        saved = torch.load(state, map_location=device, weights_only=True)
+        if saved["plan"] != str(plan):
+            raise UsageError(
+                f"{state.parent}: an interrupted build of {saved['plan']}, not of {plan}; delete it or go on with that."
+            )
+        model.load_state_dict(saved["model"])
+        for optimizer, of_optimizer in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(of_optimizer)
+        begun, losses = saved["step"], saved["losses"]
+    with bar("build the tiny model", plan.steps) as advance:
+        advance(begun)
+        for step, batch in enumerate(itertools.islice(batches(tokenizer, plan), begun, plan.steps), begun + 1):
+            rate = _rate(step, plan.steps)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = rate
+            loss = model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            losses = [*losses[-99:], loss.item()]
+            advance(1, f"loss {sum(losses) / len(losses):.4f}")
+            if step % SAVE_EVERY == 0:
+                progress = {
+                    "plan": str(plan),
+                    "model": model.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                    "step": step,
+                    "losses": losses,
+                }
+                with replacing(state) as file:
+                    torch.save(progress, file)
+    return model.to("cpu").eval(), sum(losses) / len(losses)
+
+
+def _optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices, AdamW for the embedding and the norms.
+
+    Muon's updates are scaled to AdamW's, so that one learning rate is both's. It needs half the documents or fewer for
+    the same loss.
+    """
+    hidden = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    norms = [weight for weight in model.parameters() if weight.ndim == 1]
+    others = [
+        {"params": [model.get_input_embeddings().weight], "weight_decay": WEIGHT_DECAY},
+        {"params": norms, "weight_decay": 0.0},
+    ]
+    return [
+        torch.optim.Muon(hidden, lr=PEAK_LEARNING_RATE, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98)),
+    ]
+
+
+def _rate(step: int, steps: int) -> float:
+    """The learning rate of a step, from 1 on: a linear rise, then half a cosine."""
+    warm = max(1, round(WARM * steps))
+    if step <= warm:
+        return PEAK_LEARNING_RATE * step / warm
+    done = (step - warm) / max(1, steps - warm)
+    return LAST_LEARNING_RATE + (PEAK_LEARNING_RATE - LAST_LEARNING_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[dict[str, torch.Tensor]]:
+    """Padded batches of documents, without end."""
+    encoded = _encoded(tokenizer, plan)
+    generator = random.Random(f"flexlora tiny batches {plan.seed}")
+    while True:
+        pool = sorted(itertools.islice(encoded, BATCH * POOL), key=lambda document: len(document[0]))
+        drawn = [pool[at : at + BATCH] for at in range(0, len(pool), BATCH)]
+        generator.shuffle(drawn)
+        for batch in drawn:
+            yield _padded(batch, tokenizer.pad_token_id)
+
+
+def _encoded(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[tuple[list[int], list[int]]]:
+    """Tokens and labels of documents; of a pair that is too long, the first problem only."""
+    for document in documents(plan.seed, plan.variant):
+        tokens: list[int] = []
+        labels: list[int] = []
+        for example in document:
+            shown = tokenizer(example.prompt)["input_ids"]
+            written = [*tokenizer(example.completion)["input_ids"], tokenizer.eos_token_id]
+            if len(tokens) + len(shown) + len(written) <= CONTEXT:
+                tokens += shown + written
+                labels += [IGNORED] * len(shown) + written
+        yield tokens, labels
+
+
+def _padded(batch: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+    """A batch, padded on the right; as attention is causal, that needs no mask."""
+    longest = max(len(tokens) for tokens, _ in batch)
+    return {
+        "input_ids": torch.tensor([t + [pad] * (longest - len(t)) for t, _ in batch]),
+        "labels": torch.tensor([x + [IGNORED] * (longest - len(x)) for _, x in batch]),
+    }
