@@ -404,9 +404,19 @@ def doctor(
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Prove that the sandbox holds, by some 340 hostile programs (7 minutes).")
     ] = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Show instead what trains with what: supported or refused, and why.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the sandbox and every language's toolchain by running a good and a bad program in each."""
+    if matrix:
+        _refuse_given("--matrix checks nothing", {"--sandbox": sandbox or None})
+        from flexlora import capabilities
+        from flexlora.report.terminal import print_matrix
+
+        _print_json(capabilities.matrix()) if as_json else print_matrix(capabilities.AXES, capabilities.rows())
+        return
     from flexlora import environment
     from flexlora.execution.doctor import check, proofs_of_sandbox
 

@@ -17,6 +17,7 @@ import torch
 
 from flexlora import execution, models
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
+from flexlora.capabilities import require
 from flexlora.data import Problem
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
@@ -199,6 +200,19 @@ def _places_differ(run: RunFolder) -> None:
         places[item.path] = item.model
 
 
+def _supported(of_arm: Recipe) -> None:
+    """Refuse what the capability matrix does, as far as a recipe says it."""
+    require(
+        "recipe",
+        optimizer=of_arm.optimizer.name,
+        device=models.device().type,
+        precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
+        quantisation="none",
+        parallelism="one process",
+        view=of_arm.penalty.view,
+    )
+
+
 def _trackers_known(recipe: Recipe) -> None:
     from transformers.integrations.integration_utils import (
         INTEGRATION_TO_CALLBACK,
@@ -218,10 +232,7 @@ def _trackers_known(recipe: Recipe) -> None:
 
 def _one_process() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: training on several processes is not supported yet; start "
-            "flexlora without torchrun or accelerate launch."
-        )
+        require("recipe", f"WORLD_SIZE is {os.environ['WORLD_SIZE']}", parallelism="DDP")
     if torch.cuda.device_count() > 1:
         raise UsageError(
             f"{torch.cuda.device_count()} GPUs are visible, and one is used; set CUDA_VISIBLE_DEVICES to one of them."
@@ -237,6 +248,9 @@ def _model(recipe: Recipe, name: str) -> tuple[Any, int]:
             f"model {name!r}: a {type(model).__name__} keeps no key-value cache, which FLeX generates with; "
             "state-space models are not supported."
         )
+    if quantised := getattr(model.config, "quantization_config", None):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+        require("recipe", f"model {name!r} is quantised ({method})", quantisation="quantised")
     return model, models.check_weights(source)
 
 
@@ -284,6 +298,7 @@ def _plan_arm(
     validation, _ = load_examples(of_arm.validation, of_arm.data_dir, of_arm.seed)
     for task in tasks:
         refuse_trained(task, examples)
+    _supported(of_arm)
     if base is None:
         return None  # reported already; without the model the rest cannot be known
     model = models.skeleton(recipe.source(recipe.model))

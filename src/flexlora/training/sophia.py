@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import Trainer, TrainingArguments
 
+from flexlora.capabilities import require
 from flexlora.errors import FlexError, UsageError
 from flexlora.optim import GaussNewtonBartlett, SophiaG
 from flexlora.training.engines import refuse_engines
@@ -68,6 +69,8 @@ class SophiaMixin(_Base):  # type: ignore[misc]  # transformers has no types
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Sophia-G on the trainer's groups of parameters (with and without weight decay)."""
         if self._sophia is not None and self.curvature is None:
+            if self.get_tp_size() > 1:  # what no recipe can ask for, this cannot do either
+                require("recipe", "sophia", optimizer="sophia", parallelism="tensor")
             options = {name: value for name, value in self._sophia.items() if name in OPTIONS}
             self.optimizer_cls_and_kwargs = (SophiaG, {"lr": self.args.learning_rate, **options})
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
