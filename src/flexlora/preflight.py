@@ -17,13 +17,14 @@ import torch
 
 from flexlora import execution, models
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
+from flexlora.adapters.initial import InitialAdapter, check_initial, find_initial
 from flexlora.capabilities import require
-from flexlora.data import Problem
+from flexlora.data import Example, Problem
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
 from flexlora.errors import UsageError
 from flexlora.execution import How
-from flexlora.folder import RunFolder
+from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
 from flexlora.recipe import Optimizer, Penalty, Recipe
@@ -42,6 +43,8 @@ class ArmPlan:
     targets: dict[str, int]
     """Target module -> how many modules it matches."""
     trainable_parameters: int
+    init_adapter: str | None
+    """The adapter that it starts from; None starts from zero."""
     penalty: str
     """The penalty in words."""
     examples: int
@@ -89,6 +92,7 @@ class Plan:
         for arm in self.arms:
             targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())
             said.append(f"arm        {arm.arm}: {arm.trainable_parameters:,} trainable parameters ({targets})")
+            said += [f"           starts from {arm.init_adapter}"] * (arm.init_adapter is not None)
             said.append(f"           {arm.penalty}")
             notes = [f"{arm.cut} cut at max_length"] * bool(arm.cut)
             notes += [f"{arm.left_out} left out: the prompt alone fills max_length"] * bool(arm.left_out)
@@ -200,6 +204,22 @@ def _places_differ(run: RunFolder) -> None:
         places[item.path] = item.model
 
 
+def _trained_before(initial: InitialAdapter | None) -> list[Example]:
+    """What an adapter to start from was trained on, as far as its run says, and what that one started from."""
+    if initial is None or initial.run is None or initial.arm is None:
+        return []
+    try:
+        earlier = existing(initial.run).recipe.arm(initial.arm)
+        examples, _ = load_examples(earlier.data, earlier.data_dir, earlier.seed)
+        before = earlier.lora.init_adapter
+        return [*examples, *_trained_before(None if before is None else find_initial(before))]
+    except UsageError as error:
+        raise UsageError(
+            f"lora.init_adapter: what {str(initial.adapter.path)!r} was trained on cannot be looked up, so that it "
+            f"could be a task's own problems: {error}"
+        ) from error
+
+
 def _supported(of_arm: Recipe) -> None:
     """Refuse what the capability matrix does, as far as a recipe says it."""
     require(
@@ -296,8 +316,9 @@ def _plan_arm(
     of_arm = recipe.arm(arm)
     examples, _ = load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)
     validation, _ = load_examples(of_arm.validation, of_arm.data_dir, of_arm.seed)
+    initial = None if of_arm.lora.init_adapter is None else find_initial(of_arm.lora.init_adapter)
     for task in tasks:
-        refuse_trained(task, examples)
+        refuse_trained(task, [*examples, *_trained_before(initial)])
     _supported(of_arm)
     if base is None:
         return None  # reported already; without the model the rest cannot be known
@@ -322,11 +343,14 @@ def _plan_arm(
     per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
     steps = train.max_steps or math.ceil(per_epoch * train.epochs)
     adapted = add_lora(model, of_arm.lora)
+    if initial is not None:
+        check_initial(initial, adapted, recipe.source(recipe.model))
     _penalty_fits(adapted, of_arm, steps)
     plan = ArmPlan(
         arm=arm,
         targets=targets.matches,
         trainable_parameters=trainable_parameters(adapted),
+        init_adapter=None if initial is None else str(initial.adapter.path),
         penalty=_in_words(of_arm.penalty),
         examples=len(tokens),
         cut=sum(item.cut for item in tokens),

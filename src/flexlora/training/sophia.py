@@ -83,19 +83,29 @@ class SophiaMixin(_Base):  # type: ignore[misc]  # transformers has no types
         """The micro-batches of the next optimizer step; where it is due, the curvature is estimated on them."""
         samples, items = super().get_batch_samples(*args, **kwargs)
         if self.curvature is not None and samples:
-            self.model_wrapped.train()  # after an evaluation, and before the first step, it is not
-            scaler = self.accelerator.scaler
             try:
-                self.curvature.update(
-                    self.model_wrapped,
-                    *({**self._prepare_inputs(batch), **self._no_cache()} for batch in samples),
-                    scale=1.0 if scaler is None else scaler.get_scale(),
-                )
+                self.estimate_curvature(samples)
             except FloatingPointError as error:
                 raise FlexError(f"training: after step {self.state.global_step}, {error}.") from error
             except ValueError as error:
                 raise UsageError(f"sophia: {error}.") from error
         return samples, items
+
+    def estimate_curvature(self, samples: list[Any]) -> None:
+        """Estimate on the micro-batches of a step, where it is due.
+
+        Raises:
+            FloatingPointError: a gradient is not finite.
+            ValueError: the batches have no labels.
+        """
+        assert self.curvature is not None
+        self.model_wrapped.train()  # after an evaluation, and before the first step, it is not
+        scaler = self.accelerator.scaler
+        self.curvature.update(
+            self.model_wrapped,
+            *({**self._prepare_inputs(batch), **self._no_cache()} for batch in samples),
+            scale=1.0 if scaler is None else scaler.get_scale(),
+        )
 
     def _no_cache(self) -> dict[str, bool]:
         """A cache costs memory, and lets packed documents see each other."""

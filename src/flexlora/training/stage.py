@@ -12,7 +12,7 @@ import errno
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from trl import SFTConfig
 
 from flexlora import models
 from flexlora.adapters import add_lora
+from flexlora.adapters.initial import find_initial, load_initial
 from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
 from flexlora.files import append_jsonl, read_appended, write_json, write_whole
 from flexlora.progress import Advance, bar
-from flexlora.recipe import Optimizer, Recipe
+from flexlora.recipe import DataSource, Optimizer, Recipe
+from flexlora.training.divergence import KEY
 from flexlora.training.engines import refuse_engines
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
@@ -67,7 +69,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
 
     Raises:
         UsageError: model, data or options are wrong.
-        FlexError: the loss is no longer a number, or the disk is full.
+        FlexError: training diverged, or memory or the disk is full; what was finished is kept.
     """
     adapter = folder / "adapter"
     if adapter.is_dir():
@@ -79,18 +81,14 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     every = recipe.train.spectrum_steps
     spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=_step(checkpoint))] if every else []
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
-    trainer = FourierTrainer(
-        model=add_lora(models.load_model(recipe.source(recipe.model)), recipe.lora, seed=recipe.seed),
+    trainer = make_trainer(
+        recipe,
+        tokenizer,
         args=training_arguments(recipe, folder / "checkpoints"),
-        train_dataset=_dataset(recipe, recipe.data, tokenizer),
-        eval_dataset=_dataset(recipe, recipe.validation, tokenizer) if recipe.validation else None,
-        processing_class=tokenizer,
+        train=tokens_of(recipe, recipe.data, tokenizer),
+        validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
         callbacks=[log, *spectrum, LogLastStep(), MarkComplete()],
-        penalty=recipe.penalty.model_dump(),
-        sophia=sophia_options(recipe.optimizer),
     )
-    for callback in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(callback)
     total = _total_steps(trainer)
     with _explained(folder, recipe):
         with bar(label, total, done=_step(checkpoint)) as advance:
@@ -103,6 +101,38 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
             trainer.evaluate()  # the end of training, whatever eval_steps is
         _save_adapter(trainer.model, adapter)
     return adapter
+
+
+def make_trainer(
+    recipe: Recipe,
+    tokenizer: Any,
+    *,
+    args: SFTConfig,
+    train: list[Tokens],
+    validation: list[Tokens],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> FourierTrainer:
+    """The trainer of an arm, on a model loaded for it, with the adapter that it starts from.
+
+    Raises:
+        UsageError: the model cannot be loaded, or options do not fit it.
+    """
+    model = add_lora(models.load_model(recipe.source(recipe.model)), recipe.lora, seed=recipe.seed)
+    if recipe.lora.init_adapter is not None:
+        load_initial(model, find_initial(recipe.lora.init_adapter))
+    trainer = FourierTrainer(
+        model=model,
+        args=args,
+        train_dataset=as_dataset(train),
+        eval_dataset=as_dataset(validation) if validation else None,
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+        penalty=recipe.penalty.model_dump(),
+        sophia=sophia_options(recipe.optimizer),
+    )
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    return trainer
 
 
 def _restore_finished(trainer: FourierTrainer, checkpoint: Path) -> None:
@@ -250,16 +280,20 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
 _WARM = "constant_with_warmup"
 
 
-def _dataset(recipe: Recipe, sources: Any, tokenizer: Any) -> datasets.Dataset:
+def tokens_of(recipe: Recipe, sources: Sequence[DataSource], tokenizer: Any) -> list[Tokens]:
+    """The examples of an arm's training or validation data as tokens, in their order."""
     examples, _ = load_examples(sources, recipe.data_dir, recipe.seed)
-    tokens, _ = tokenise_all(examples, tokenizer, recipe.train.max_length)
-    return as_dataset(tokens)
+    return tokenise_all(examples, tokenizer, recipe.train.max_length)[0]
 
 
 def as_dataset(tokens: list[Tokens]) -> datasets.Dataset:
     """Tokenised examples as TRL takes them: with `input_ids` there, it prepares nothing itself."""
     return datasets.Dataset.from_dict(
-        {"input_ids": [item.input_ids for item in tokens], "labels": [item.labels for item in tokens]}
+        {
+            KEY: [item.key for item in tokens],
+            "input_ids": [item.input_ids for item in tokens],
+            "labels": [item.labels for item in tokens],
+        }
     )
 
 
