@@ -39,7 +39,8 @@ from flexlora.preflight import Plan, check
 from flexlora.progress import say, verdict_bar
 from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
 from flexlora.report.page import write_report
-from flexlora.training import train_adapter
+from flexlora.training import Probe, probe_steps, train_adapter
+from flexlora.training.stage import starts_fresh
 
 
 def start(
@@ -104,10 +105,28 @@ def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iter
 
 
 def train(run: RunFolder, arms: Sequence[str] = ()) -> None:
-    """Train the adapters of all arms, or of some. Finished ones are left alone."""
-    for arm in arms or run.recipe.arm_names():
+    """Train the adapters of all arms, or of some; finished ones are left alone.
+
+    Arms that begin anew are probed first, all of them before any is trained.
+    """
+    wanted = arms or run.recipe.arm_names()
+    probe_arms(run, [arm for arm in wanted if starts_fresh(run.train(arm))])
+    for arm in wanted:
         train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}")
         _free()
+
+
+def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
+    """Two optimizer steps of each of these arms on its longest batches, thrown away; nothing is written.
+
+    Raises:
+        FlexError: an arm's training would fail; says how, and what to change.
+    """
+    probes = {}
+    for arm in arms:
+        probes[arm] = probe_steps(run.recipe.arm(arm), label=f"probe {arm}")
+        say(f"probe {arm}: {probes[arm].words()}")
+    return probes
 
 
 def generate(run: RunFolder) -> None:

@@ -6,7 +6,6 @@ what `--dry-run` prints. No weights are read: models are built on the meta devic
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +28,7 @@ from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
 from flexlora.recipe import Optimizer, Penalty, Recipe
 from flexlora.training.engines import refuse_engines
+from flexlora.training.stage import planned_steps, steps_per_epoch
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
 P = ParamSpec("P")
@@ -338,10 +338,8 @@ def _plan_arm(
             f"of {recipe.model!r} ends at {limit}; set train.max_length={limit} or less."
         )
     total = sum(len(item.input_ids) for item in tokens)
-    train = of_arm.train
-    batches = math.ceil(len(tokens) / train.batch_size)
-    per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
-    steps = train.max_steps or math.ceil(per_epoch * train.epochs)
+    _ends_are_learnt(tokens, of_arm.train.max_length)
+    per_epoch, steps = steps_per_epoch(of_arm.train, len(tokens)), planned_steps(of_arm.train, len(tokens))
     adapted = add_lora(model, of_arm.lora)
     if initial is not None:
         check_initial(initial, adapted, recipe.source(recipe.model))
@@ -362,6 +360,14 @@ def _plan_arm(
         petaflops=4 * _parameters(base[0]) * total * (steps / per_epoch) * _passes(of_arm.optimizer) / 1e15,
     )
     return plan, tokens[0]
+
+
+def _ends_are_learnt(tokens: Sequence[Tokens], max_length: int) -> None:
+    if all(item.cut for item in tokens):
+        raise UsageError(
+            f"train.max_length: at {max_length} tokens every one of {len(tokens)} examples loses its end and with it "
+            "EOS, so the model would not learn to stop; raise it, or shorten the completions."
+        )
 
 
 def _passes(optimizer: Optimizer) -> float:

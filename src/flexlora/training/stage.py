@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -31,9 +31,10 @@ from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
 from flexlora.files import append_jsonl, read_appended, write_json, write_whole
 from flexlora.progress import Advance, bar
-from flexlora.recipe import DataSource, Optimizer, Recipe
+from flexlora.recipe import DataSource, Optimizer, Recipe, Train
 from flexlora.training.divergence import KEY
 from flexlora.training.engines import refuse_engines
+from flexlora.training.memory import explained_memory
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import FourierTrainer
@@ -89,7 +90,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
         callbacks=[log, *spectrum, LogLastStep(), MarkComplete()],
     )
-    total = _total_steps(trainer)
+    total = planned_steps(recipe.train, len(trainer.train_dataset))
     with _explained(folder, recipe):
         with bar(label, total, done=_step(checkpoint)) as advance:
             trainer.add_callback(ShowProgress(advance))
@@ -145,13 +146,8 @@ def _restore_finished(trainer: FourierTrainer, checkpoint: Path) -> None:
 def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
     """Say in our words what the libraries raise when memory or the disk is full."""
     try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise FlexError(
-            f"out of GPU memory while training with train.batch_size={recipe.train.batch_size} and "
-            f"max_length={recipe.train.max_length}. Lower the batch size and raise gradient_accumulation_steps as "
-            "much, or set train.gradient_checkpointing=true."
-        ) from error
+        with explained_memory(recipe):
+            yield
     except (OSError, RuntimeError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         if full or shutil.disk_usage(folder).free < 1 << 20:  # torch only says that it could not write
@@ -210,6 +206,11 @@ def sophia_options(optimizer: Optimizer) -> dict[str, Any] | None:
         "bias_correction": optimizer.bias_correction,
         "interval": optimizer.hessian_interval,
     }
+
+
+def starts_fresh(folder: Path) -> bool:
+    """Whether training in this folder would begin at step 0: no adapter is finished and no checkpoint complete."""
+    return not (folder / "adapter").is_dir() and not any((folder / "checkpoints").glob(f"checkpoint-*/{MARKER}"))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -297,11 +298,14 @@ def as_dataset(tokens: list[Tokens]) -> datasets.Dataset:
     )
 
 
-def _total_steps(trainer: FourierTrainer) -> int:
-    if trainer.args.max_steps > 0:
-        return int(trainer.args.max_steps)
-    per_epoch = -(-len(trainer.get_train_dataloader()) // trainer.args.gradient_accumulation_steps)
-    return int(-(-per_epoch * trainer.args.num_train_epochs // 1))
+def steps_per_epoch(train: Train, examples: int) -> int:
+    """Optimizer steps of one pass over so many examples; the last may be of fewer batches."""
+    return math.ceil(math.ceil(examples / train.batch_size) / train.gradient_accumulation_steps)
+
+
+def planned_steps(train: Train, examples: int) -> int:
+    """Optimizer steps of a training on so many examples an epoch."""
+    return train.max_steps or math.ceil(steps_per_epoch(train, examples) * train.epochs)
 
 
 def _save_adapter(model: Any, adapter: Path) -> None:
