@@ -8,8 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flexlora.fourier import FourierPenalty
 from flexlora.optim import GaussNewtonBartlett, SophiaG
+from flexlora.tiny import TINY_MODEL
 
-MODEL = sys.argv[1] if sys.argv[1:] else "runs/tiny-model"
+MODEL = sys.argv[1] if sys.argv[1:] else TINY_MODEL
 TEXTS = ["def add(a, b):\n    return a + b\n", "def double(x):\n    return 2 * x\n"] * 8
 STEPS, ACCUMULATION = 6, 2
 
