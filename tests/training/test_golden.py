@@ -1,7 +1,7 @@
 """Golden trajectories: a small model trained through the command line logs the losses that it always has.
 
-A change of the data, the mask, the optimizer, the schedule or the penalty moves them by far more than the rounding of
-another processor, for which the tolerance leaves room: scalar code, AVX2 and AVX-512 agree to 2e-6. Where a change means
+A change of data, mask, optimizer, schedule or penalty moves them by far more than the rounding of another processor,
+for which the tolerance leaves room: scalar code, AVX2 and AVX-512 agree to 2e-6. Where a change means
 to move them, the failing test shows the new values.
 """
 

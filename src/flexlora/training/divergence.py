@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flexlora.errors import FlexError
+from flexlora.fourier.parameters import whole
+from flexlora.optim.batches import local
 
 KEY = "key"
 """Column of a training dataset that names its examples."""
@@ -84,12 +86,13 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         # Under fp16 the scaler skips steps whose gradients overflow, and lowers its scale.
-        if self.accelerator.scaler is None and not math.isfinite(float(norm)):
-            raise self._diverged(f"the gradient's norm is {float(norm)}", self._batches)
+        value = float(whole(norm) if isinstance(norm, torch.Tensor) else norm)
+        if self.accelerator.scaler is None and not math.isfinite(value):
+            raise self._diverged(f"the gradient's norm is {value}", self._batches)
         return norm
 
     def _save_checkpoint(self, model: Any, *args: Any, **kwargs: Any) -> None:
-        trained = [p.detach() for p in model.parameters() if p.requires_grad]
+        trained = [local(p.detach()) for p in model.parameters() if p.requires_grad]
         if not all(bool(p.isfinite().all()) for p in trained):
             raise self._diverged("weights of the adapter are no longer finite", self._batches, self.state.global_step)
         super()._save_checkpoint(model, *args, **kwargs)
