@@ -15,7 +15,9 @@ from flexlora import folder, models, pipeline, preflight
 from flexlora.adapters import lora_pairs
 from flexlora.adapters.initial import find_initial
 from flexlora.errors import UsageError
+from flexlora.files import read_appended
 from flexlora.recipe import Recipe, from_dict
+from flexlora.training import stage, train_adapter
 from flexlora.training.stage import make_trainer, tokens_of, training_arguments
 from small_models import make_model
 
@@ -90,6 +92,33 @@ def test_the_plan_and_the_provenance_say_where_it_started(values: dict[str, Any]
     save_file({name: value + 1 for name, value in load_file(weights).items()}, weights)
     with pytest.raises(UsageError, match="init_adapters changed since it began"), pipeline.working(run):
         pass
+
+
+def test_a_stopped_training_goes_on_from_its_checkpoint_and_still_measures_from_the_adapter(
+    values: dict[str, Any], first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values["train"] |= {"max_steps": 5, "logging_steps": 1, "save_steps": 2}
+    recipe = second(values, first, penalty={"lam": 0.5, "reference": "init"})
+    undisturbed = train_adapter(recipe, tmp_path / "undisturbed")
+
+    class Stopped(stage.LogLastStep):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "LogLastStep", Stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(recipe, tmp_path / "stopped")
+    monkeypatch.undo()
+    resumed = train_adapter(recipe, tmp_path / "stopped")
+    expected, found = (load_file(path / "adapter_model.safetensors") for path in (undisturbed, resumed))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    shares = [
+        [(line["penalty"], line["loss"]) for line in read_appended(tmp_path / name / "log.jsonl")]
+        for name in ("undisturbed", "stopped")
+    ]
+    assert shares[0] == shares[1]
+    assert len(shares[0]) == 5
 
 
 @pytest.mark.parametrize(
