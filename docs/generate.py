@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: the recipe's keys and the commands. `make docs` runs this first."""
+"""Write the pages made from the code: recipe keys, commands, capability matrix. `make docs` runs this first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from flexlora import recipe
+from flexlora import capabilities, recipe
 from flexlora.cli import app
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -94,6 +94,21 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
+def capabilities_page() -> str:
+    """The capability matrix."""
+    parts = [
+        "# What trains with what\n",
+        "Generated from the code, which refuses by the same table before a model is loaded; `flexlora doctor --matrix`",
+        "prints it, and with `--json` every combination. Python means the mixins for trainers and loops of your own.\n",
+        "| axis | values |\n|---|---|",
+        *(f"| {axis} | {', '.join(values)} |" for axis, values in capabilities.AXES.items()),
+        "\nThe first line that fits decides.\n",
+        "| setting | supported by | why, and what instead |\n|---|---|---|",
+        *("| " + " | ".join(row) + " |" for row in capabilities.rows()),
+    ]
+    return "\n".join(parts) + "\n"
+
+
 def commands(group: Any, prefix: str) -> list[tuple[str, Any]]:
     """Commands of a group and of the groups in it, by their full names."""
     found = []
@@ -107,3 +122,4 @@ if __name__ == "__main__":
     REFERENCE.mkdir(exist_ok=True)
     (REFERENCE / "recipe.md").write_text(recipe_page())
     (REFERENCE / "commands.md").write_text(commands_page())
+    (REFERENCE / "capabilities.md").write_text(capabilities_page())

@@ -296,7 +296,7 @@ def test_preflight_reports_all_problems_at_once(values: dict[str, Any], tmp_path
         ({"train": {"report_to": "neptune"}}, "neptune is not installed"),
         ({"tasks": [{"name": "mbpp", "split": "prompt", "prompt_style": "three-shot"}]}, "stand in the three-shot"),
         ({"data": [{"dataset": "mbpp", "prompt_column": "text"}]}, "mbpp has no prompt_column (found 'text')"),
-        ({"data": [{"dataset": "tiny/a/py/more"}]}, "no language 'py/more'"),
+        ({"data": [{"dataset": "tiny/A/py/more"}]}, "no language 'py/more'"),
         ({"baselines": ["x/y", "x--y"]}, "would share the folder baselines/x--y"),
     ],
 )

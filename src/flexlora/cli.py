@@ -34,6 +34,10 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Delete what an earlier run left there and start anew.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, and stop.")]
+ProbeOption = Annotated[
+    bool,
+    typer.Option("--probe-steps", help="With --dry-run: load the models and take two steps on the longest batches."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
 SandboxOption = Annotated[
     Literal["bubblewrap", "none"],
@@ -68,6 +72,7 @@ def run(
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
+    probe_steps: ProbeOption = False,
     sandbox: SandboxOption = "bubblewrap",
     executor: ExecutorOption = "local",
     as_json: JsonOption = False,
@@ -75,10 +80,12 @@ def run(
     """The main job: train every arm, generate, execute, score and report. Running again continues."""
     from flexlora import pipeline
 
+    _refuse_probe(probe_steps, dry_run)
     folder, plan = pipeline.start(recipe, output, set_ or (), overwrite, sandbox=sandbox, executor=executor)
     _announce(plan)
     if dry_run:
-        _print_json(plan.as_dict()) if as_json else None
+        probes = pipeline.probe_arms(folder, folder.recipe.arm_names()) if probe_steps else {}
+        _print_plan(plan, probes) if as_json else None
         return
     with pipeline.working(folder, overwrite, sandbox=sandbox, executor=executor):
         pipeline.train(folder)
@@ -95,11 +102,13 @@ def train(
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
+    probe_steps: ProbeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the adapters of a recipe, of all arms or of some."""
     from flexlora import pipeline
 
+    _refuse_probe(probe_steps, dry_run)
     folder, plan = pipeline.start(*_target(target, output, set_), overwrite, executes=False)
     if not folder.recipe.arm_names():
         raise UsageError("train: the recipe evaluates the base only; add adapter or merged to its variants.")
@@ -107,12 +116,16 @@ def train(
     if unknown:
         raise UsageError(f"--arm {min(unknown)}: the recipe has {', '.join(folder.recipe.arm_names())}.")
     _announce(plan)
-    if not dry_run:
-        with pipeline.working(folder, overwrite):
-            pipeline.train(folder, arm or ())
+    arms = arm or folder.recipe.arm_names()
+    if dry_run:
+        probes = pipeline.probe_arms(folder, arms) if probe_steps else {}
+        _print_plan(plan, probes) if as_json else None
+        return
+    with pipeline.working(folder, overwrite):
+        pipeline.train(folder, arms)
     if as_json:
-        adapters = {name: str(folder.adapter(name)) for name in arm or folder.recipe.arm_names()}
-        _print_json(plan.as_dict() if dry_run else {"run": str(folder.path), "adapters": adapters})
+        adapters = {name: str(folder.adapter(name)) for name in arms}
+        _print_json({"run": str(folder.path), "adapters": adapters})
 
 
 @app.command()
@@ -404,9 +417,19 @@ def doctor(
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Prove that the sandbox holds, by some 340 hostile programs (7 minutes).")
     ] = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Show instead what trains with what: supported or refused, and why.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the sandbox and every language's toolchain by running a good and a bad program in each."""
+    if matrix:
+        _refuse_given("--matrix checks nothing", {"--sandbox": sandbox or None})
+        from flexlora import capabilities
+        from flexlora.report.terminal import print_matrix
+
+        _print_json(capabilities.matrix()) if as_json else print_matrix(capabilities.AXES, capabilities.rows())
+        return
     from flexlora import environment
     from flexlora.execution.doctor import check, proofs_of_sandbox
 
@@ -464,6 +487,16 @@ def _refuse_given(where: str, options: dict[str, Any]) -> None:
     """Refuse options that mean nothing here, rather than pass over them."""
     if given := [name for name, value in options.items() if value is not None]:
         raise UsageError(f"{', '.join(given)}: not to be given here ({where}).")
+
+
+def _refuse_probe(probe_steps: bool, dry_run: bool) -> None:
+    if probe_steps and not dry_run:
+        raise UsageError("--probe-steps goes with --dry-run; a training that begins anew takes these steps anyway.")
+
+
+def _print_plan(plan: Any, probes: dict[str, Any]) -> None:
+    probed = {"probes": {arm: probe.as_dict() for arm, probe in probes.items()}} if probes else {}
+    _print_json({**plan.as_dict(), **probed})
 
 
 def _announce(plan: Any) -> None:

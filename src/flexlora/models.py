@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
+from flexlora.capabilities import require
 from flexlora.errors import UsageError
 from flexlora.recipe import EMBEDDED, ModelSource
 from flexlora.tiny import TINY_MODEL
@@ -53,10 +54,7 @@ def dtype_of(precision: str) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
     if precision == "float16" and not on_gpu:
-        raise UsageError(
-            "precision: float16 trains on a GPU only, and none is visible here; use --set precision=float32 (or "
-            "bfloat16, or auto)."
-        )
+        require("recipe", "precision: no GPU is visible here", device="cpu", precision=precision)
     return DTYPES[precision]
 
 

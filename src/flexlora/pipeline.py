@@ -19,6 +19,7 @@ import torch
 
 from flexlora import environment, execution, models
 from flexlora.adapters import load_adapter
+from flexlora.adapters.initial import find_initial
 from flexlora.data import Problem
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems
@@ -38,7 +39,8 @@ from flexlora.preflight import Plan, check
 from flexlora.progress import say, verdict_bar
 from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
 from flexlora.report.page import write_report
-from flexlora.training import train_adapter
+from flexlora.training import Probe, probe_steps, train_adapter
+from flexlora.training.stage import starts_fresh
 
 
 def start(
@@ -103,10 +105,28 @@ def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iter
 
 
 def train(run: RunFolder, arms: Sequence[str] = ()) -> None:
-    """Train the adapters of all arms, or of some. Finished ones are left alone."""
-    for arm in arms or run.recipe.arm_names():
+    """Train the adapters of all arms, or of some; finished ones are left alone.
+
+    Arms that begin anew are probed first, all of them before any is trained.
+    """
+    wanted = arms or run.recipe.arm_names()
+    probe_arms(run, [arm for arm in wanted if starts_fresh(run.train(arm))])
+    for arm in wanted:
         train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}")
         _free()
+
+
+def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
+    """Two optimizer steps of each of these arms on its longest batches, thrown away; nothing is written.
+
+    Raises:
+        FlexError: an arm's training would fail; says how, and what to change.
+    """
+    probes = {}
+    for arm in arms:
+        probes[arm] = probe_steps(run.recipe.arm(arm), label=f"probe {arm}")
+        say(f"probe {arm}: {probes[arm].words()}")
+    return probes
 
 
 def generate(run: RunFolder) -> None:
@@ -231,8 +251,13 @@ def provenance(run: RunFolder) -> dict[str, Any]:
     """Where every number of a run comes from: data, prompts, sampling, models, adapters, toolchains, versions."""
     environment = json.loads((run.path / "environment.json").read_bytes())
     inputs = environment.pop("inputs")
+    started = inputs.get("init_adapters", {})
     arms = {
-        arm: {"data": data, "adapter_sha256": _hash(run.adapter(arm) / "adapter_model.safetensors")}
+        arm: {
+            "data": data,
+            "init_adapter": started.get(arm),
+            "adapter_sha256": _hash(run.adapter(arm) / "adapter_model.safetensors"),
+        }
         for arm, data in inputs["training"].items()
     }
     return {
@@ -248,7 +273,7 @@ def provenance(run: RunFolder) -> dict[str, Any]:
 def _inputs(run: RunFolder) -> dict[str, Any]:
     """What the run is made from, each with its hash or revision."""
     recipe = run.recipe
-    tasks, training = {}, {}
+    tasks, training, initial = {}, {}, {}
     for task in recipe.tasks:
         problems, origin = load_problems(task, recipe.data_dir)
         tasks[task.name] = {
@@ -259,9 +284,12 @@ def _inputs(run: RunFolder) -> dict[str, Any]:
         }
     for arm in recipe.arm_names():
         of_arm = recipe.arm(arm)
+        if of_arm.lora.init_adapter is not None:
+            initial[arm] = find_initial(of_arm.lora.init_adapter).adapter.identity()
         training[arm] = [origin.as_dict() for origin in load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)[1]]
     identities = [models.identity(recipe.source(name)) for name in (recipe.model, *recipe.baselines)]
-    return {"models": identities, "training": training, "tasks": tasks}
+    started = {"init_adapters": initial} if initial else {}
+    return {"models": identities, "training": training, **started, "tasks": tasks}
 
 
 def _record_environment(run: RunFolder, **how: Unpack[How]) -> None:
@@ -276,7 +304,7 @@ def _record_environment(run: RunFolder, **how: Unpack[How]) -> None:
         return
     first = json.loads(path.read_bytes())
     recorded_inputs, later = first.pop("inputs"), first.pop("continued_on", [])
-    if changed := [part for part in inputs if inputs[part] != recorded_inputs[part]]:
+    if changed := [part for part in inputs if inputs[part] != recorded_inputs.get(part)]:
         raise UsageError(
             f"{run.path}: its {' and '.join(changed)} changed since it began ({path} says what they were). Put them "
             "back to continue, or start anew with --overwrite or another --output."

@@ -6,7 +6,6 @@ what `--dry-run` prints. No weights are read: models are built on the meta devic
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,16 +16,19 @@ import torch
 
 from flexlora import execution, models
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
-from flexlora.data import Problem
+from flexlora.adapters.initial import InitialAdapter, check_initial, find_initial
+from flexlora.capabilities import require
+from flexlora.data import Example, Problem
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
 from flexlora.errors import UsageError
 from flexlora.execution import How
-from flexlora.folder import RunFolder
+from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
 from flexlora.recipe import Optimizer, Penalty, Recipe
 from flexlora.training.engines import refuse_engines
+from flexlora.training.stage import planned_steps, steps_per_epoch
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
 P = ParamSpec("P")
@@ -41,6 +43,8 @@ class ArmPlan:
     targets: dict[str, int]
     """Target module -> how many modules it matches."""
     trainable_parameters: int
+    init_adapter: str | None
+    """The adapter that it starts from; None starts from zero."""
     penalty: str
     """The penalty in words."""
     examples: int
@@ -88,6 +92,7 @@ class Plan:
         for arm in self.arms:
             targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())
             said.append(f"arm        {arm.arm}: {arm.trainable_parameters:,} trainable parameters ({targets})")
+            said += [f"           starts from {arm.init_adapter}"] * (arm.init_adapter is not None)
             said.append(f"           {arm.penalty}")
             notes = [f"{arm.cut} cut at max_length"] * bool(arm.cut)
             notes += [f"{arm.left_out} left out: the prompt alone fills max_length"] * bool(arm.left_out)
@@ -199,6 +204,35 @@ def _places_differ(run: RunFolder) -> None:
         places[item.path] = item.model
 
 
+def _trained_before(initial: InitialAdapter | None) -> list[Example]:
+    """What an adapter to start from was trained on, as far as its run says, and what that one started from."""
+    if initial is None or initial.run is None or initial.arm is None:
+        return []
+    try:
+        earlier = existing(initial.run).recipe.arm(initial.arm)
+        examples, _ = load_examples(earlier.data, earlier.data_dir, earlier.seed)
+        before = earlier.lora.init_adapter
+        return [*examples, *_trained_before(None if before is None else find_initial(before))]
+    except UsageError as error:
+        raise UsageError(
+            f"lora.init_adapter: what {str(initial.adapter.path)!r} was trained on cannot be looked up, so that it "
+            f"could be a task's own problems: {error}"
+        ) from error
+
+
+def _supported(of_arm: Recipe) -> None:
+    """Refuse what the capability matrix does, as far as a recipe says it."""
+    require(
+        "recipe",
+        optimizer=of_arm.optimizer.name,
+        device=models.device().type,
+        precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
+        quantisation="none",
+        parallelism="one process",
+        view=of_arm.penalty.view,
+    )
+
+
 def _trackers_known(recipe: Recipe) -> None:
     from transformers.integrations.integration_utils import (
         INTEGRATION_TO_CALLBACK,
@@ -218,10 +252,7 @@ def _trackers_known(recipe: Recipe) -> None:
 
 def _one_process() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: training on several processes is not supported yet; start "
-            "flexlora without torchrun or accelerate launch."
-        )
+        require("recipe", f"WORLD_SIZE is {os.environ['WORLD_SIZE']}", parallelism="DDP")
     if torch.cuda.device_count() > 1:
         raise UsageError(
             f"{torch.cuda.device_count()} GPUs are visible, and one is used; set CUDA_VISIBLE_DEVICES to one of them."
@@ -237,6 +268,9 @@ def _model(recipe: Recipe, name: str) -> tuple[Any, int]:
             f"model {name!r}: a {type(model).__name__} keeps no key-value cache, which FLeX generates with; "
             "state-space models are not supported."
         )
+    if quantised := getattr(model.config, "quantization_config", None):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+        require("recipe", f"model {name!r} is quantised ({method})", quantisation="quantised")
     return model, models.check_weights(source)
 
 
@@ -282,8 +316,10 @@ def _plan_arm(
     of_arm = recipe.arm(arm)
     examples, _ = load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)
     validation, _ = load_examples(of_arm.validation, of_arm.data_dir, of_arm.seed)
+    initial = None if of_arm.lora.init_adapter is None else find_initial(of_arm.lora.init_adapter)
     for task in tasks:
-        refuse_trained(task, examples)
+        refuse_trained(task, [*examples, *_trained_before(initial)])
+    _supported(of_arm)
     if base is None:
         return None  # reported already; without the model the rest cannot be known
     model = models.skeleton(recipe.source(recipe.model))
@@ -302,16 +338,17 @@ def _plan_arm(
             f"of {recipe.model!r} ends at {limit}; set train.max_length={limit} or less."
         )
     total = sum(len(item.input_ids) for item in tokens)
-    train = of_arm.train
-    batches = math.ceil(len(tokens) / train.batch_size)
-    per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
-    steps = train.max_steps or math.ceil(per_epoch * train.epochs)
+    _ends_are_learnt(tokens, of_arm.train.max_length)
+    per_epoch, steps = steps_per_epoch(of_arm.train, len(tokens)), planned_steps(of_arm.train, len(tokens))
     adapted = add_lora(model, of_arm.lora)
+    if initial is not None:
+        check_initial(initial, adapted, recipe.source(recipe.model))
     _penalty_fits(adapted, of_arm, steps)
     plan = ArmPlan(
         arm=arm,
         targets=targets.matches,
         trainable_parameters=trainable_parameters(adapted),
+        init_adapter=None if initial is None else str(initial.adapter.path),
         penalty=_in_words(of_arm.penalty),
         examples=len(tokens),
         cut=sum(item.cut for item in tokens),
@@ -323,6 +360,14 @@ def _plan_arm(
         petaflops=4 * _parameters(base[0]) * total * (steps / per_epoch) * _passes(of_arm.optimizer) / 1e15,
     )
     return plan, tokens[0]
+
+
+def _ends_are_learnt(tokens: Sequence[Tokens], max_length: int) -> None:
+    if all(item.cut for item in tokens):
+        raise UsageError(
+            f"train.max_length: at {max_length} tokens every one of {len(tokens)} examples loses its end and with it "
+            "EOS, so the model would not learn to stop; raise it, or shorten the completions."
+        )
 
 
 def _passes(optimizer: Optimizer) -> float:

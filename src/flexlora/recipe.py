@@ -115,6 +115,17 @@ class Lora(Section):
         "q, k, v, o; `all`: both) or a list of module names, each of which must match.",
     )
 
+    init_adapter: str | None = Field(
+        None,
+        description="Start from this saved adapter rather than from zero: its folder, a run or a run's arm "
+        "(`RUN/ARM`), or a hub id. Model, rank, alpha and targets must be those that it was trained with.",
+    )
+
+    @field_validator("init_adapter")
+    @classmethod
+    def _one_place(cls, name: str | None) -> str | None:
+        return None if name is None else absolute_if_local(name)
+
     @field_validator("targets", mode="before")
     @classmethod
     def _preset_or_modules(cls, targets: Any) -> Any:

@@ -251,3 +251,10 @@ def test_a_recipe_s_words_are_the_mixin_s() -> None:
     }
     changed = Optimizer(name="sophia", betas=(0.9, 0.95), rho=0.1, bias_correction=True, hessian_interval=5)
     assert sophia_options(changed) == {"betas": (0.9, 0.95), "rho": 0.1, "bias_correction": True, "interval": 5}
+
+
+def test_under_tensor_parallelism_the_mixin_refuses(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.get_tp_size = lambda: 2
+    with pytest.raises(UsageError, match=r"sophia: in a loop of your own, .* the mixin does not pass one"):
+        trainer.train()

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerState
 
 from flexlora.errors import FlexError
 from flexlora.files import read_appended
@@ -20,12 +22,29 @@ from flexlora.training import stage, train_adapter
 from flexlora.training.stage import MARKER, last_checkpoint
 
 CODE = """
-import json, sys
+import json, os, signal, sys
 from pathlib import Path
 from flexlora.recipe import from_dict
-from flexlora.training import train_adapter
-train_adapter(from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]))
+from flexlora.training import stage
+
+moment, at = sys.argv[3].split(":")
+
+class AfterStep(stage.LogLastStep):
+    def on_step_end(self, args, state, control, **kwargs):
+        super().on_step_end(args, state, control, **kwargs)
+        if moment == "step" and state.global_step == int(at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+class BeforeMark(stage.MarkComplete):
+    def on_save(self, args, state, control, **kwargs):
+        if moment == "checkpoint" and state.global_step == int(at):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().on_save(args, state, control, **kwargs)
+
+stage.LogLastStep, stage.MarkComplete = AfterStep, BeforeMark
+stage.train_adapter(from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]))
 """
+"""Trains, and kills itself at a moment: after a step, or in a checkpoint before it is marked as complete."""
 
 
 @pytest.fixture
@@ -40,9 +59,9 @@ def recipe(benchmark: Path, small_model: Path) -> Recipe:
             "penalty": {"lam": 0.05},
             "lora": {"dropout": 0.1},
             "optimizer": {"learning_rate": 0.01},
-            # 24 examples: 6 batches, 3 steps an epoch; 30 steps fall in ten epochs.
+            # 24 examples: 6 batches, 3 steps an epoch.
             "train": {
-                "epochs": 10,
+                "epochs": 5,
                 "gradient_accumulation_steps": 2,
                 "max_length": 96,
                 "logging_steps": 2,
@@ -54,9 +73,28 @@ def recipe(benchmark: Path, small_model: Path) -> Recipe:
     )
 
 
-def start(recipe: Recipe, folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", CODE, json.dumps(dumped(recipe)), str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def train(recipe: Recipe, folder: Path, kill: str = "never:0") -> int:
+    """Train in a process of its own; its exit status."""
+    command = [sys.executable, "-c", CODE, json.dumps(dumped(recipe)), str(folder), kill]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+def plain(value: Any) -> Any:
+    """Tensors and arrays as lists, so that values compare to the last bit; without times, and what TRL counts anew."""
+    if isinstance(value, dict):
+        left_out = ("runtime", "_per_second", "num_tokens")
+        return {key: plain(item) for key, item in value.items() if not str(key).endswith(left_out)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.tolist() if isinstance(value, torch.Tensor | np.ndarray) else value
+
+
+def held(checkpoint: Path) -> dict[str, Any]:
+    """Everything that a checkpoint holds of a training: weights, optimizer, schedule, generators, penalty, log."""
+    found = {path.name: plain(torch.load(path, weights_only=False)) for path in checkpoint.glob("*.pt*")}
+    found.pop("training_args.bin", None)
+    found["weights"] = plain(load_file(checkpoint / "adapter_model.safetensors"))
+    return found | {"state": plain(json.loads((checkpoint / "trainer_state.json").read_text()))}
 
 
 def without_time(log: Path) -> list[dict[str, object]]:
@@ -65,36 +103,74 @@ def without_time(log: Path) -> list[dict[str, object]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sophia"])
-def test_a_killed_training_continues_to_the_same_adapter_and_log(
+def test_a_killed_training_continues_to_the_same_adapter_state_and_log(
     optimizer: str, recipe: Recipe, tmp_path: Path
 ) -> None:
     changed = dumped(recipe)
     changed["optimizer"] |= {"name": optimizer, "learning_rate": 0.003 if optimizer == "sophia" else 0.01}
+    changed["penalty"] |= {"reference": "init", "schedule": "target", "target": 0.3}
     recipe = from_dict(changed)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    process = start(recipe, undisturbed)
-    assert process.wait() == 0
-    for step in (4, 12):  # killed twice, the second time in a later epoch
-        process = start(recipe, killed)
-        while process.poll() is None and not (killed / "checkpoints" / f"checkpoint-{step}" / MARKER).exists():
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (killed / "adapter").exists(), "it finished before it was killed"
-    # A checkpoint cut short by the kill must not be resumed from.
-    (killed / "checkpoints" / "checkpoint-28").mkdir()
-    assert start(recipe, killed).wait() == 0
+    assert train(recipe, undisturbed) == 0
+    # In the first epoch before any checkpoint; amid the second, a step beyond one; amid a checkpoint; an epoch's end.
+    for kill in ("step:2", "step:5", "checkpoint:8", "step:9"):
+        assert train(recipe, killed, kill) == -signal.SIGKILL
+    assert {path.name for path in (killed / "checkpoints").glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
+    assert train(recipe, killed) == 0
     expected = load_file(undisturbed / "adapter" / "adapter_model.safetensors")
     found = load_file(killed / "adapter" / "adapter_model.safetensors")
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
+    states = [held(folder / "checkpoints" / "checkpoint-12") for folder in (undisturbed, killed)]
+    files = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "fourier_penalty.pt", "weights", "state"}
+    assert states[0].keys() == states[1].keys() == files | ({"sophia_curvature.pt"} if optimizer == "sophia" else set())
+    for name, state in states[0].items():
+        assert states[1][name] == state, name
+    assert states[0]["fourier_penalty.pt"]["schedule"] != states[0]["fourier_penalty.pt"]["options"]["schedule"]
+    assert states[0]["fourier_penalty.pt"]["references"]
     assert without_time(killed / "log.jsonl") == without_time(undisturbed / "log.jsonl")
     assert (killed / "spectrum.jsonl").read_bytes() == (undisturbed / "spectrum.jsonl").read_bytes()
-    assert [record["step"] for record in read_appended(killed / "spectrum.jsonl")] == list(range(0, 31, 3))
+    assert [record["step"] for record in read_appended(killed / "spectrum.jsonl")] == list(range(0, 16, 3))
     steps = [record["step"] for record in read_appended(killed / "log.jsonl") if "loss" in record]
-    assert steps == list(range(2, 31, 2))
+    assert steps == [*range(2, 15, 2), 15]
     assert {path.name for path in killed.iterdir()} == {"adapter", "checkpoints", "log.jsonl", "spectrum.jsonl"}
+
+
+@pytest.mark.parametrize("file", ["optimizer.pt", "fourier_penalty.pt", "trainer_state.json"])
+def test_a_disk_that_fills_up_in_a_checkpoint_leaves_the_one_before_valid(
+    file: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = dumped(recipe)
+    changed["train"] |= {"max_steps": 6, "save_steps": 2}
+    recipe = from_dict(changed)
+    undisturbed = train_adapter(recipe, tmp_path / "undisturbed")
+    save, save_state = torch.save, TrainerState.save_to_json
+
+    def full(where: Any) -> None:
+        if str(where).endswith(f"checkpoint-4/{file}"):
+            Path(where).write_bytes(b"half of i")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def saving(value: Any, where: Any, *args: Any, **kwargs: Any) -> None:
+        full(where)
+        save(value, where, *args, **kwargs)
+
+    def saving_state(self: Any, where: str) -> None:
+        full(where)
+        save_state(self, where)
+
+    monkeypatch.setattr(torch, "save", saving)
+    monkeypatch.setattr(TrainerState, "save_to_json", saving_state)
+    with pytest.raises(FlexError, match="the disk is full"):
+        train_adapter(recipe, tmp_path / "full")
+    monkeypatch.undo()
+    assert last_checkpoint(tmp_path / "full" / "checkpoints") == tmp_path / "full" / "checkpoints" / "checkpoint-2"
+    resumed = train_adapter(recipe, tmp_path / "full")
+    expected, found = (load_file(path / "adapter_model.safetensors") for path in (undisturbed, resumed))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    logs = [without_time(tmp_path / name / "log.jsonl") for name in ("undisturbed", "full")]
+    assert logs[0] == logs[1]
 
 
 def test_a_finished_training_is_left_alone_and_its_log_has_every_figure(recipe: Recipe, tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def test_accumulating_four_batches_equals_one_of_four_times_the_size(small_model
         if "penalty" in a:
             assert a["penalty"] == pytest.approx(b["penalty"], rel=1e-4)
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+            assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
 
 
 def test_the_penalty_lowers_the_high_frequency_share(small_model: Path, tmp_path: Path) -> None:

@@ -46,10 +46,21 @@ class Adapter:
 
 
 def find_adapter(name: str | Path) -> Adapter:
-    """The adapter in a folder, or in a hub repository (which is downloaded: adapters are small).
+    """`open_adapter`, of a kind that can be merged.
 
     Raises:
         UsageError: there is none, it is damaged, or it is of a kind that this does not merge.
+    """
+    adapter = open_adapter(name)
+    _refuse_other_kinds(str(name), adapter.config)
+    return adapter
+
+
+def open_adapter(name: str | Path) -> Adapter:
+    """The adapter in a folder, or in a hub repository (which is downloaded: adapters are small).
+
+    Raises:
+        UsageError: there is none, or it is damaged.
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -65,7 +76,6 @@ def find_adapter(name: str | Path) -> Adapter:
             pass
     except (ValueError, OSError, SafetensorError) as error:
         raise UsageError(f"adapter {str(name)!r}: damaged ({error}). Was the download or the save complete?") from error
-    _refuse_other_kinds(str(name), config)
     return Adapter(path=folder, config=config)
 
 
@@ -157,7 +167,7 @@ def check_fits(adapter: Adapter, base: ModelSource) -> Fit:
     except ValueError as error:
         raise UsageError(f"adapter {str(adapter.path)!r} does not fit {base.name!r}: {error}") from error
     wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    _compare_tensors(adapter, base, wanted)
+    compare_tensors(adapter, base, wanted, hint=" Name that with --model.")
     untied = bool(shared & {site.name for site in sites})
     if untied and getattr(config, "ensure_weight_tying", False):
         raise UsageError(
@@ -178,7 +188,16 @@ def check_fits(adapter: Adapter, base: ModelSource) -> Fit:
     )
 
 
-def _compare_tensors(adapter: Adapter, base: ModelSource, wanted: dict[str, torch.Tensor]) -> None:
+def compare_tensors(adapter: Adapter, base: ModelSource, wanted: dict[str, torch.Tensor], hint: str = "") -> None:
+    """Refuse an adapter whose tensors are not finite, or not those that the base wants.
+
+    Args:
+        wanted: PEFT's state of such an adapter on the base; only shapes are used.
+        hint: ends the message where shapes differ.
+
+    Raises:
+        UsageError: says which.
+    """
     expected = {key: tuple(value.shape) for key, value in wanted.items()}
     with safe_open(adapter.path / WEIGHTS, framework="pt") as file:
         # PEFT saves an adapted embedding's base too.
@@ -195,7 +214,7 @@ def _compare_tensors(adapter: Adapter, base: ModelSource, wanted: dict[str, torc
         raise UsageError(
             f"adapter {str(adapter.path)!r} does not fit {base.name!r}: {len(wrong)} of {len(found)} tensors differ, "
             f"e.g. {key}: {found.get(key, 'none')} in the adapter, {expected.get(key, 'none')} for this base. Was it "
-            "trained on another model? Name that with --model."
+            f"trained on another model?{hint}"
         )
 
 

@@ -102,6 +102,21 @@ def print_doctor(
             console.print(Text.assemble((f"{row['name']}: ", "bold"), row["install"]))
 
 
+def print_matrix(
+    axes: Mapping[str, Sequence[str]], rows: Sequence[Sequence[str]], console: Console | None = None
+) -> None:
+    """Print what trains with what: the axes with their values, then the rules (`flexlora.capabilities.rows`)."""
+    console = console or Console()
+    for axis, values in axes.items():
+        console.print(Text.assemble((f"{axis}: ", "bold"), ", ".join(values)))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, show_lines=True)
+    for column in ("setting (the first line that fits decides)", "supported by", "why, and what instead"):
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
 def print_proofs(proofs: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
     """Print what became of the hostile programs: how many of each path were held, and every one that was not."""
     console = console or Console()

@@ -7,7 +7,7 @@ import os
 from transformers import TrainingArguments
 from transformers.utils import strtobool
 
-from flexlora.errors import UsageError
+from flexlora.capabilities import require
 
 
 def refuse_engines(arguments: TrainingArguments | None = None) -> None:
@@ -20,18 +20,11 @@ def refuse_engines(arguments: TrainingArguments | None = None) -> None:
         UsageError: one of them is asked for; says what to use.
     """
     if getattr(arguments, "deepspeed", None) or _launched("ACCELERATE_USE_DEEPSPEED"):
-        raise UsageError(
-            "DeepSpeed: it steps inside `backward`, which leaves no moment for the Fourier penalty's gradient, nor for "
-            "Sophia's estimate. Use DDP (torchrun), or FSDP2 to shard the model (fsdp=True, or `fsdp_version: 2` in "
-            "Accelerate's config)."
-        )
+        require("python", parallelism="DeepSpeed")
     plugin = getattr(arguments, "fsdp_plugin_args", None)
     version = str(plugin["fsdp_version"]) if plugin else os.environ.get("FSDP_VERSION", "1")
     if (plugin or _launched("ACCELERATE_USE_FSDP")) and version != "2":
-        raise UsageError(
-            "FSDP1: it flattens LoRA's factors into one parameter with others. Use FSDP2 (fsdp_config={'version': 2}, "
-            "or `fsdp_version: 2` in Accelerate's config) or DDP."
-        )
+        require("python", parallelism="FSDP1")
 
 
 def _launched(variable: str) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import Trainer, TrainingArguments
 
+from flexlora.capabilities import require
 from flexlora.errors import FlexError, UsageError
 from flexlora.optim import GaussNewtonBartlett, SophiaG
 from flexlora.training.engines import refuse_engines
@@ -68,6 +69,8 @@ class SophiaMixin(_Base):  # type: ignore[misc]  # transformers has no types
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Sophia-G on the trainer's groups of parameters (with and without weight decay)."""
         if self._sophia is not None and self.curvature is None:
+            if self.get_tp_size() > 1:  # what no recipe can ask for, this cannot do either
+                require("recipe", "sophia", optimizer="sophia", parallelism="tensor")
             options = {name: value for name, value in self._sophia.items() if name in OPTIONS}
             self.optimizer_cls_and_kwargs = (SophiaG, {"lr": self.args.learning_rate, **options})
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
@@ -80,19 +83,29 @@ class SophiaMixin(_Base):  # type: ignore[misc]  # transformers has no types
         """The micro-batches of the next optimizer step; where it is due, the curvature is estimated on them."""
         samples, items = super().get_batch_samples(*args, **kwargs)
         if self.curvature is not None and samples:
-            self.model_wrapped.train()  # after an evaluation, and before the first step, it is not
-            scaler = self.accelerator.scaler
             try:
-                self.curvature.update(
-                    self.model_wrapped,
-                    *({**self._prepare_inputs(batch), **self._no_cache()} for batch in samples),
-                    scale=1.0 if scaler is None else scaler.get_scale(),
-                )
+                self.estimate_curvature(samples)
             except FloatingPointError as error:
                 raise FlexError(f"training: after step {self.state.global_step}, {error}.") from error
             except ValueError as error:
                 raise UsageError(f"sophia: {error}.") from error
         return samples, items
+
+    def estimate_curvature(self, samples: list[Any]) -> None:
+        """Estimate on the micro-batches of a step, where it is due.
+
+        Raises:
+            FloatingPointError: a gradient is not finite.
+            ValueError: the batches have no labels.
+        """
+        assert self.curvature is not None
+        self.model_wrapped.train()  # after an evaluation, and before the first step, it is not
+        scaler = self.accelerator.scaler
+        self.curvature.update(
+            self.model_wrapped,
+            *({**self._prepare_inputs(batch), **self._no_cache()} for batch in samples),
+            scale=1.0 if scaler is None else scaler.get_scale(),
+        )
 
     def _no_cache(self) -> dict[str, bool]:
         """A cache costs memory, and lets packed documents see each other."""

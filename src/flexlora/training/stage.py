@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -26,12 +26,15 @@ from trl import SFTConfig
 
 from flexlora import models
 from flexlora.adapters import add_lora
+from flexlora.adapters.initial import find_initial, load_initial
 from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
 from flexlora.files import append_jsonl, read_appended, write_json, write_whole
 from flexlora.progress import Advance, bar
-from flexlora.recipe import Optimizer, Recipe
+from flexlora.recipe import DataSource, Optimizer, Recipe, Train
+from flexlora.training.divergence import KEY
 from flexlora.training.engines import refuse_engines
+from flexlora.training.memory import explained_memory
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import FourierTrainer
@@ -67,7 +70,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
 
     Raises:
         UsageError: model, data or options are wrong.
-        FlexError: the loss is no longer a number, or the disk is full.
+        FlexError: training diverged, or memory or the disk is full; what was finished is kept.
     """
     adapter = folder / "adapter"
     if adapter.is_dir():
@@ -79,19 +82,15 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     every = recipe.train.spectrum_steps
     spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=_step(checkpoint))] if every else []
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
-    trainer = FourierTrainer(
-        model=add_lora(models.load_model(recipe.source(recipe.model)), recipe.lora, seed=recipe.seed),
+    trainer = make_trainer(
+        recipe,
+        tokenizer,
         args=training_arguments(recipe, folder / "checkpoints"),
-        train_dataset=_dataset(recipe, recipe.data, tokenizer),
-        eval_dataset=_dataset(recipe, recipe.validation, tokenizer) if recipe.validation else None,
-        processing_class=tokenizer,
+        train=tokens_of(recipe, recipe.data, tokenizer),
+        validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
         callbacks=[log, *spectrum, LogLastStep(), MarkComplete()],
-        penalty=recipe.penalty.model_dump(),
-        sophia=sophia_options(recipe.optimizer),
     )
-    for callback in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(callback)
-    total = _total_steps(trainer)
+    total = planned_steps(recipe.train, len(trainer.train_dataset))
     with _explained(folder, recipe):
         with bar(label, total, done=_step(checkpoint)) as advance:
             trainer.add_callback(ShowProgress(advance))
@@ -105,6 +104,38 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     return adapter
 
 
+def make_trainer(
+    recipe: Recipe,
+    tokenizer: Any,
+    *,
+    args: SFTConfig,
+    train: list[Tokens],
+    validation: list[Tokens],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> FourierTrainer:
+    """The trainer of an arm, on a model loaded for it, with the adapter that it starts from.
+
+    Raises:
+        UsageError: the model cannot be loaded, or options do not fit it.
+    """
+    model = add_lora(models.load_model(recipe.source(recipe.model)), recipe.lora, seed=recipe.seed)
+    if recipe.lora.init_adapter is not None:
+        load_initial(model, find_initial(recipe.lora.init_adapter))
+    trainer = FourierTrainer(
+        model=model,
+        args=args,
+        train_dataset=as_dataset(train),
+        eval_dataset=as_dataset(validation) if validation else None,
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+        penalty=recipe.penalty.model_dump(),
+        sophia=sophia_options(recipe.optimizer),
+    )
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    return trainer
+
+
 def _restore_finished(trainer: FourierTrainer, checkpoint: Path) -> None:
     """Load a checkpoint of the last step: given to `train`, the trainer would take one step more."""
     trainer._load_from_checkpoint(str(checkpoint))
@@ -115,13 +146,8 @@ def _restore_finished(trainer: FourierTrainer, checkpoint: Path) -> None:
 def _explained(folder: Path, recipe: Recipe) -> Iterator[None]:
     """Say in our words what the libraries raise when memory or the disk is full."""
     try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise FlexError(
-            f"out of GPU memory while training with train.batch_size={recipe.train.batch_size} and "
-            f"max_length={recipe.train.max_length}. Lower the batch size and raise gradient_accumulation_steps as "
-            "much, or set train.gradient_checkpointing=true."
-        ) from error
+        with explained_memory(recipe):
+            yield
     except (OSError, RuntimeError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         if full or shutil.disk_usage(folder).free < 1 << 20:  # torch only says that it could not write
@@ -180,6 +206,11 @@ def sophia_options(optimizer: Optimizer) -> dict[str, Any] | None:
         "bias_correction": optimizer.bias_correction,
         "interval": optimizer.hessian_interval,
     }
+
+
+def starts_fresh(folder: Path) -> bool:
+    """Whether training in this folder would begin at step 0: no adapter is finished and no checkpoint complete."""
+    return not (folder / "adapter").is_dir() and not any((folder / "checkpoints").glob(f"checkpoint-*/{MARKER}"))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -250,24 +281,31 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
 _WARM = "constant_with_warmup"
 
 
-def _dataset(recipe: Recipe, sources: Any, tokenizer: Any) -> datasets.Dataset:
+def tokens_of(recipe: Recipe, sources: Sequence[DataSource], tokenizer: Any) -> list[Tokens]:
+    """The examples of an arm's training or validation data as tokens, in their order."""
     examples, _ = load_examples(sources, recipe.data_dir, recipe.seed)
-    tokens, _ = tokenise_all(examples, tokenizer, recipe.train.max_length)
-    return as_dataset(tokens)
+    return tokenise_all(examples, tokenizer, recipe.train.max_length)[0]
 
 
 def as_dataset(tokens: list[Tokens]) -> datasets.Dataset:
     """Tokenised examples as TRL takes them: with `input_ids` there, it prepares nothing itself."""
     return datasets.Dataset.from_dict(
-        {"input_ids": [item.input_ids for item in tokens], "labels": [item.labels for item in tokens]}
+        {
+            KEY: [item.key for item in tokens],
+            "input_ids": [item.input_ids for item in tokens],
+            "labels": [item.labels for item in tokens],
+        }
     )
 
 
-def _total_steps(trainer: FourierTrainer) -> int:
-    if trainer.args.max_steps > 0:
-        return int(trainer.args.max_steps)
-    per_epoch = -(-len(trainer.get_train_dataloader()) // trainer.args.gradient_accumulation_steps)
-    return int(-(-per_epoch * trainer.args.num_train_epochs // 1))
+def steps_per_epoch(train: Train, examples: int) -> int:
+    """Optimizer steps of one pass over so many examples; the last may be of fewer batches."""
+    return math.ceil(math.ceil(examples / train.batch_size) / train.gradient_accumulation_steps)
+
+
+def planned_steps(train: Train, examples: int) -> int:
+    """Optimizer steps of a training on so many examples an epoch."""
+    return train.max_steps or math.ceil(steps_per_epoch(train, examples) * train.epochs)
 
 
 def _save_adapter(model: Any, adapter: Path) -> None:

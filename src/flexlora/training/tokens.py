@@ -17,6 +17,8 @@ IGNORED = -100
 class Tokens:
     """One tokenised example."""
 
+    key: str
+    """Names the example: its source and its key there, e.g. `mbpp MBPP/601`."""
     input_ids: list[int]
     labels: list[int]
     """The ids again, `IGNORED` where there is no loss."""
@@ -40,7 +42,12 @@ def tokenise(example: Example, tokenizer: Any, max_length: int) -> Tokens:
     while start < min(len(prompt_ids), len(ids)) and prompt_ids[start] == ids[start]:
         start += 1
     labels = [IGNORED] * start + ids[start:]
-    return Tokens(input_ids=ids[:max_length], labels=labels[:max_length], cut=len(ids) > max_length)
+    return Tokens(
+        key=f"{example.source} {example.key}",
+        input_ids=ids[:max_length],
+        labels=labels[:max_length],
+        cut=len(ids) > max_length,
+    )
 
 
 def tokenise_all(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[Tokens], int]:

@@ -1,0 +1,154 @@
+"""What trains with what: the one table of combinations that are supported or refused, and why.
+
+A setting is a value on each axis: optimizer, device, precision, quantisation of the base, parallelism, view of the
+penalty. `RULES` is read from the top, and the first rule that fits a setting decides. Preflight, the mixins and the
+loading of models refuse by these rules and in their words (`require`); `flexlora doctor --matrix` and the documentation
+print them. This module knows no other part of the package.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flexlora.errors import UsageError
+
+AXES: dict[str, tuple[str, ...]] = {
+    "optimizer": ("adamw", "sophia"),
+    "device": ("cpu", "cuda"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "quantisation": ("none", "quantised"),
+    "parallelism": ("one process", "DDP", "FSDP2", "tensor", "FSDP1", "DeepSpeed"),
+    "view": ("factors", "rows", "delta"),
+}
+"""Axis -> its values. `precision` is of the base weights; `view` is also what is measured where lambda is 0."""
+
+Support = Literal["yes", "python", "no"]
+MEANING: dict[Support, str] = {
+    "yes": "recipes and Python",
+    "python": "Python only",
+    "no": "refused",
+}
+"""`Python` is the mixins for trainers, and loops of your own."""
+Setting = Mapping[str, str]
+"""Axis -> value; axes that are not known yet are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What holds for all settings with these values."""
+
+    where: Mapping[str, tuple[str, ...]]
+    """Axis -> the values that it is about; axes that are left out may have any."""
+    support: Support
+    why: str
+    instead: str = ""
+    """What to do in place of it, where something is refused."""
+
+    def fits(self, setting: Setting) -> bool:
+        """Whether it is about this setting; never while an axis that it asks for is not known."""
+        return all(setting.get(axis) in values for axis, values in self.where.items())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        where = {axis: list(values) for axis, values in self.where.items()}
+        return {"where": where, "support": self.support, "why": self.why, "instead": self.instead}
+
+
+RULES = (
+    Rule(
+        where={"parallelism": ("DeepSpeed",)},
+        support="no",
+        why="it steps inside `backward`, which leaves no moment for the Fourier penalty's gradient, nor for Sophia's "
+        "estimate",
+        instead="use DDP (torchrun), or FSDP2 to shard the model (fsdp=True, or `fsdp_version: 2` in Accelerate's "
+        "config)",
+    ),
+    Rule(
+        where={"parallelism": ("FSDP1",)},
+        support="no",
+        why="it flattens LoRA's factors into one parameter with others",
+        instead="use FSDP2 (fsdp_config={'version': 2}, or `fsdp_version: 2` in Accelerate's config) or DDP",
+    ),
+    Rule(
+        where={"device": ("cpu",), "precision": ("float16",)},
+        support="no",
+        why="float16 trains on a GPU only, as its loss scaling needs one",
+        instead="use --set precision=float32 (or bfloat16, or auto)",
+    ),
+    Rule(
+        where={"optimizer": ("sophia",), "parallelism": ("tensor",)},
+        support="python",
+        why="in a loop of your own, whose estimate gets the ranks that share the data as `group`; the mixin does not "
+        "pass one",
+        instead="train with one process, or in a loop of your own",
+    ),
+    Rule(
+        where={"parallelism": ("DDP", "FSDP2", "tensor")},
+        support="python",
+        why="recipes train with one process, and several would write the same files",
+        instead="start flexlora without torchrun or accelerate launch, or train with the mixins or a loop of your own",
+    ),
+    Rule(
+        where={"quantisation": ("quantised",)},
+        support="python",
+        why="the factors of quantised layers are plain ones, so penalty and optimizer work on them; but such a base is "
+        "not merged, and evaluating it is not tested",
+        instead="name the unquantised model that it was made from as `model`",
+    ),
+    Rule(where={}, support="yes", why="all of it works together; the tests run what needs no GPU"),
+)
+
+
+def rule_of(setting: Setting) -> Rule:
+    """The first rule that fits; for a setting that lacks axes, the first that fits whatever they are."""
+    return next(rule for rule in RULES if rule.fits(setting))
+
+
+def require(by: Literal["recipe", "python"], found: str = "", **setting: str) -> None:
+    """Refuse a setting that a rule refuses; axes that are not known yet may be left out.
+
+    Args:
+        by: who wants it: a recipe, or a trainer or loop in Python.
+        found: what showed it, e.g. `WORLD_SIZE is 2`; by default the value that the rule is about.
+
+    Raises:
+        UsageError: with the rule's reason, and what to do instead.
+    """
+    rule = rule_of(setting)
+    if rule.support == "yes" or (rule.support == "python" and by == "python"):
+        return
+    subject = found or " with ".join(setting[axis] for axis in rule.where)
+    raise UsageError(f"{subject}: {rule.why}; {rule.instead}.")
+
+
+def settings() -> Iterator[dict[str, str]]:
+    """Every combination of the axes' values."""
+    for values in itertools.product(*AXES.values()):
+        yield dict(zip(AXES, values, strict=True))
+
+
+def matrix() -> dict[str, Any]:
+    """The whole matrix as plain values: axes, the rules in order, and every combination with its rule's number."""
+    combinations = []
+    for setting in settings():
+        rule = rule_of(setting)
+        combinations.append({**setting, "support": rule.support, "rule": RULES.index(rule)})
+    return {
+        "axes": {axis: list(values) for axis, values in AXES.items()},
+        "meaning": dict(MEANING),
+        "rules": [rule.as_dict() for rule in RULES],
+        "combinations": combinations,
+    }
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """The rules as cells of a table: the values that each is about, its support in words, the reason and the remedy."""
+    table = []
+    for rule in RULES:
+        where = "; ".join(f"{axis}: {' or '.join(values)}" for axis, values in rule.where.items())
+        words = f"{rule.why}; {rule.instead}" if rule.instead else rule.why
+        table.append((where or "everything else", MEANING[rule.support], words))
+    return table
