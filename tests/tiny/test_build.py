@@ -63,8 +63,8 @@ def test_a_training_that_was_interrupted_ends_as_an_undisturbed_one(tokenizer, t
 
 def test_training_lowers_the_loss(tokenizer, tmp_path: Path) -> None:
     _, first = pretrain(tokenizer, Plan(seed=0, steps=1, variant="clean"), CPU, tmp_path / "one")
-    _, mean = pretrain(tokenizer, Plan(seed=0, steps=30, variant="clean"), CPU, tmp_path / "many")
-    assert mean < 0.7 * first
+    _, mean = pretrain(tokenizer, Plan(seed=0, steps=15, variant="clean"), CPU, tmp_path / "many")
+    assert mean < 0.8 * first
 
 
 def test_a_build_is_whole_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
