@@ -400,7 +400,7 @@ def build(
 ) -> None:
     """Build the tiny model from nothing: data, tokenizer, weights, evaluation, card.
 
-    About an hour on two cores, minutes on a GPU. Stop it anywhere; running it again continues.
+    Under an hour on two cores, minutes on a GPU. Stop it anywhere; running it again continues.
     """
     from flexlora import embedded, models
     from flexlora.tiny.pretraining import STEPS, Plan

@@ -112,7 +112,7 @@ def test_the_embedded_model_is_said_to_be_small(tmp_path: Path) -> None:
     summary["scores"][0]["model"] = "tiny"
     console, text = printed()
     print_summary(summary, console)
-    assert "model of three million parameters" in " ".join(text.getvalue().split())
+    assert "three million parameters" in " ".join(text.getvalue().split())
 
 
 def test_square_brackets_in_names_are_not_markup(tmp_path: Path) -> None:

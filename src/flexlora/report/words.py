@@ -172,8 +172,8 @@ def tiny_note(summary: Summary) -> str:
     if not any(score["model"] == EMBEDDED for score in summary["scores"]):
         return ""
     return (
-        "`tiny` is a model of three million parameters, and its problems are generated ones: this shows the method at "
-        "work, and says nothing about large models."
+        "The tiny model has three million parameters, and its problems are generated: this shows the method at work, "
+        "and says nothing about large models."
     )
 
 
