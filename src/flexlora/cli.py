@@ -397,19 +397,23 @@ def build(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Evaluate on the first so many problems of each set only.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Build the tiny model from nothing: data, tokenizer, weights, evaluation, card.
 
-    Under an hour on two cores, minutes on a GPU. Stop it anywhere; running it again continues.
+    Under an hour on two cores. Stop it anywhere; running it again continues.
     """
     from flexlora import embedded, models
     from flexlora.tiny.pretraining import STEPS, Plan
 
     models.quiet()
-    typer.echo(embedded.build(output, Plan(seed, steps or STEPS, corpus), limit))
-    typer.echo(f"\nModel: {output}; report: {output / 'evaluation' / 'report.html'}")
-    same = "the packaged ones, bit for bit" if embedded.same_weights(output) else "not those of the packaged model"
-    typer.echo(f"Its weights are {same}.")
+    results = embedded.build(output, Plan(seed, steps or STEPS, corpus), limit)
+    same = embedded.same_weights(output)
+    if as_json:
+        _print_json({"model": str(output), "evaluation": str(output / "evaluation"), "same_as_packaged": same})
+        return
+    typer.echo(f"{results}\n\nModel: {output}; report: {output / 'evaluation' / 'report.html'}")
+    typer.echo(f"Its weights are {'the packaged ones, bit for bit' if same else 'not those of the packaged model'}.")
 
 
 @app.command()

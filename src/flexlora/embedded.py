@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from flexlora import execution, models, pipeline, recipe
+from flexlora import models, pipeline, recipe
+from flexlora.embedded_card import MADE, model_card, results_of
 from flexlora.errors import UsageError
 from flexlora.files import write_whole
 from flexlora.tiny import TINY_MODEL
-from flexlora.tiny.card import MADE, model_card, results_of
 from flexlora.tiny.pretraining import Plan, pretrain
 from flexlora.tiny.tokenizer import make_tokenizer
 from flexlora.version import __version__
@@ -38,14 +39,18 @@ def build(output: Path, plan: Plan, limit: int | None = None) -> str:
     """
     _refuse_others(output, plan)
     base = recipe.load("tiny-base")
-    if not (output / CARD).is_file():
-        execution.require({task.name.rsplit("/", 1)[1] for task in base.tasks})
+    tasks = tuple(task.model_copy(update={"limit": limit}) for task in base.tasks)
+    run = base.model_copy(update={"model": str(output.resolve()), "tasks": tasks})
+    evaluation = output / "evaluation"
+    recorded = evaluation / "recipe.yaml"
+    other = recorded.is_file() and recipe.from_dict(recipe.read_yaml(recorded)) != run
+    if other or not (output / CARD).is_file():
         if not (output / "config.json").is_file():
+            pipeline.start(base, evaluation)  # would the evaluation start at all?
             _train(output, plan)
-        tasks = [task.model_copy(update={"limit": limit}) for task in base.tasks]
-        run = base.model_copy(update={"model": str(output.resolve()), "tasks": tuple(tasks)})
-        done = pipeline.run_recipe(run, output / "evaluation")
-        write_whole(output / CARD, model_card(output, done.path))
+        (output / STATE).unlink(missing_ok=True)
+        pipeline.run_recipe(run, evaluation, overwrite=other)
+        write_whole(output / CARD, model_card(output, evaluation))
     return results_of((output / CARD).read_text())
 
 
@@ -58,11 +63,11 @@ def _refuse_others(output: Path, plan: Plan) -> None:
     if not output.exists():
         return
     config = output / "config.json"
-    made = json.loads(config.read_bytes()).get(MADE, {}).get("plan") if config.is_file() else None
+    made = json.loads(config.read_bytes()).get(MADE) if config.is_file() else None
     if made is None:
         raise UsageError(f"{output}: exists, and was not built by this command; choose another --output.")
-    if made != str(plan):
-        raise UsageError(f"{output}: holds a model of {made}, not of {plan}; choose another --output.")
+    if (built := Plan(**made["plan"])) != plan:
+        raise UsageError(f"{output}: holds a model of {built}, not of {plan}; choose another --output.")
 
 
 def _train(output: Path, plan: Plan) -> None:
@@ -71,7 +76,7 @@ def _train(output: Path, plan: Plan) -> None:
     tokenizer = make_tokenizer(plan.seed)
     model, loss = pretrain(tokenizer, plan, models.device(), aside / STATE)
     made = {
-        "plan": str(plan),
+        "plan": asdict(plan),
         "parameters": model.num_parameters(),
         "loss": round(loss, 4),
         "version": __version__,
@@ -83,4 +88,3 @@ def _train(output: Path, plan: Plan) -> None:
     model.half().save_pretrained(aside)
     tokenizer.save_pretrained(aside)
     aside.rename(output)
-    (output / STATE).unlink(missing_ok=True)

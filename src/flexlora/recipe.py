@@ -433,8 +433,6 @@ class Recipe(Section):
                 problems.append(f"{field}: {', '.join(values)} names something twice")
         if self.model in self.baselines:
             problems.append(f"baselines: {self.model!r} is the model itself; variant base evaluates it")
-        if self.variants == ("base",) and self.arms:
-            problems.append("arms: none of them would be evaluated; add adapter or merged to variants")
         if self.arm_names() and not self.data:
             problems.append("data: nothing to train on; name a dataset, or evaluate the model alone: variants: [base]")
         for arm in self.arms:

@@ -58,6 +58,8 @@ def _find(name: str) -> dict[str, Path]:
         return {f"{place.parts[-4]}/{place.parts[-3]}" if of_run and len(place.parts) > 4 else name: path}
     if (path / "recipe.yaml").is_file():
         run = existing(path)
+        if not run.recipe.arm_names():
+            raise UsageError(f"{path}: this run evaluates the base only, and has no adapter.")
         arms = {arm: run.adapter(arm) for arm in run.recipe.arm_names()}
         trained = {f"{path.resolve().name}/{arm}": folder for arm, folder in arms.items() if folder.is_dir()}
         if not trained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 from flexlora import embedded
+from flexlora.cli import app
 from flexlora.errors import UsageError
 from flexlora.execution import run_program
 from flexlora.generation.decode import Prompt, decode
@@ -69,19 +72,23 @@ def test_training_lowers_the_loss(tokenizer, tmp_path: Path) -> None:
 
 def test_a_build_is_whole_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     plan = Plan(seed=1, steps=1, variant="exposed")
-    table = embedded.build(tmp_path / "model", plan, limit=1)
-    assert table.count("(0/1)") == 16
+    options = ["--seed", "1", "--steps", "1", "--corpus", "exposed", "--output", str(tmp_path / "model")]
+    done = CliRunner().invoke(app, ["tiny", "build", *options, "--limit", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["same_as_packaged"] is False
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").dtype == torch.float16
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "0.4 % of its documents" in card
-    assert "32 documents" in card
+    assert "0.4 % of its documents are of the sets B1" in card
+    assert "16 documents" in card
+    assert card.count("(0/1)") == 16
     assert not list(tmp_path.glob(".*"))
     assert not embedded.same_weights(tmp_path / "model")
     # Without its card a build is not finished; its weights are left alone.
     (tmp_path / "model" / "README.md").unlink()
     before = (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns
-    assert embedded.build(tmp_path / "model", plan, limit=1) == table
+    assert embedded.build(tmp_path / "model", plan, limit=1) == embedded.results_of(card)
     assert (tmp_path / "model" / "model.safetensors").stat().st_mtime_ns == before
+    assert embedded.build(tmp_path / "model", plan, limit=2).count("(0/2)") >= 12, "evaluated anew, on more"
     with pytest.raises(UsageError, match="another --output"):
         embedded.build(tmp_path / "model", SHORT)
     (tmp_path / "mine").mkdir()
@@ -92,8 +99,9 @@ def test_a_build_is_whole_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_the_packaged_model_is_small_and_says_how_it_was_made() -> None:
     assert sum(path.stat().st_size for path in TINY_MODEL.iterdir()) < 10_000_000
     made = json.loads((TINY_MODEL / "config.json").read_text())[embedded.MADE]
-    assert made["plan"] == str(Plan(seed=0, steps=STEPS, variant="clean"))
+    assert Plan(**made["plan"]) == Plan(seed=0, steps=STEPS, variant="clean")
     card = (TINY_MODEL / "README.md").read_text()
+    assert hashlib.sha256((TINY_MODEL / "model.safetensors").read_bytes()).hexdigest() in card
     assert f"{made['parameters']:,} parameters" in card
     assert "/300)" in card
 
@@ -134,4 +142,4 @@ def test_the_packaged_model_solves_known_problems_and_not_all_new_ones(language:
         return sum(run_program(language, source).passed for source in sources)
 
     assert solved("A") >= 8
-    assert solved("B2") < 8
+    assert solved("B2") < 5

@@ -137,7 +137,7 @@ def _check_words(dtype: str | None, rounding: str, warn_above: float) -> None:
 def _tokenizer(adapter: Adapter, base: ModelSource) -> Any:
     """The adapter's own tokenizer where one was saved with it (it may know more tokens), or the base's, unchanged."""
     own = (adapter.path / "tokenizer_config.json").is_file()
-    name, revision = (str(adapter.path), None) if own else (base.name, base.revision)
+    name, revision = (str(adapter.path), None) if own else (models.place(base), base.revision)
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:

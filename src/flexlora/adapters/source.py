@@ -19,7 +19,7 @@ from flexlora import models
 from flexlora.adapters.saved import CONFIG, WEIGHTS, adapters_below, download
 from flexlora.adapters.sites import merge_sites, shared_names
 from flexlora.errors import UsageError
-from flexlora.recipe import ModelSource, absolute_if_local
+from flexlora.recipe import EMBEDDED, ModelSource, absolute_if_local
 
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 GIB = 1 << 30
@@ -114,6 +114,8 @@ def find_base(adapter: Adapter, model: str | None) -> ModelSource:
     named = adapter.config.get("base_model_name_or_path")
     if not named:
         raise UsageError(f"adapter {str(adapter.path)!r}: names no base model; give it with --model.")
+    if named.endswith("/flexlora/tiny/model"):  # of whatever installation it was trained in
+        named = EMBEDDED
     return ModelSource(name=named, revision=adapter.config.get("revision"), precision="float32")
 
 
@@ -225,7 +227,7 @@ def stored_dtype(base: ModelSource, config: Any) -> str:
         UsageError: some values are of a dtype that float32 does not hold exactly, or that only scales give a meaning.
     """
     counts: Counter[str] = Counter()
-    folder = Path(base.name)
+    folder = Path(models.place(base))
     files = models.weight_files(folder) if folder.is_dir() else []
     for path in files:
         if path.suffix == ".safetensors":

@@ -58,8 +58,9 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     compared = summary["comparisons"]
     shown = [one for one in compared if len(compared) <= SENTENCES or verdict(one) != NO_DIFFERENCE]
     _print_sentences(console, [(one, sentence(one, problems_of(summary, one))) for one in shown])
-    left_out = f"{len(compared) - len(shown)} of {len(compared)} comparisons show no difference; the report lists them."
-    _print_notes(console, [left_out if len(shown) < len(compared) else ""])
+    if left_out := len(compared) - len(shown):
+        said = f"In {left_out} of {len(compared)} comparisons no difference was shown; the report lists them."
+        _print_notes(console, [said])
     _print_notes(console, ["", method_note(compared), chance_note(compared), tiny_note(summary)])
     _print_published(console, summary)
 

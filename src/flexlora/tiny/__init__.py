@@ -2,7 +2,7 @@
 
 `sets`, `benchmark` and `corpus` make problems in four languages: `language` writes and interprets functions, `parts`,
 `vocabulary`, `reductions` and `families` put problems together, `inputs`, `mutants` and `quality` are about their
-tests. `tokenizer` and `pretraining` make a model from them, `card` describes it; the packaged one lies in `model/`.
+tests. `tokenizer` and `pretraining` make a model from them; the packaged one lies in `model/`.
 Nothing here says anything about a 7B model.
 """
 

@@ -91,8 +91,7 @@ def pretrain(
         for optimizer, of_optimizer in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(of_optimizer)
         begun, losses = saved["step"], saved["losses"]
-    with bar("build the tiny model", plan.steps) as advance:
-        advance(begun)
+    with bar("build the tiny model", plan.steps, done=begun) as advance:
         for step, batch in enumerate(itertools.islice(batches(tokenizer, plan), begun, plan.steps), begun + 1):
             rate = _rate(step, plan.steps)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):

@@ -1,7 +1,8 @@
-"""The tiny model's card: what it is, how it was made, and what it scored."""
+"""The embedded model's card: what it is, how it was made, and what it scored."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any
 from flexlora.evaluation.intervals import bootstrap, wilson
 from flexlora.evaluation.results import read_results
 from flexlora.evaluation.schema import read_summary
+from flexlora.report.words import language_name
 from flexlora.tiny.benchmark import LANGUAGES
-from flexlora.tiny.pretraining import BATCH
+from flexlora.tiny.pretraining import BATCH, Plan
 from flexlora.tiny.sets import SETS
 
 MADE = "flexlora"
 """Key of `config.json` under which the build records itself."""
 RESULTS = "## Results\n"
-NAMES = {"py": "Python", "java": "Java", "js": "JavaScript", "cpp": "C++"}
 
 CARD = """---
 license: apache-2.0
@@ -35,12 +36,15 @@ transfer that take minutes. It can write nothing else, and what happens to it sa
 
 ## How it was made
 
-`flexlora tiny build`, version {version}: {plan}; {documents:,} documents, a fifth of them in two languages, the loss on
-bodies only. It ended at {loss:.4f} nats a token. Torch {torch}, {device}, {threads}. The same plan gives the same data
-everywhere, and on the same machine, with as many threads, the same weights.
+`flexlora tiny build`, version {version}: {plan};
+{documents:,} documents, a fifth of them in two languages, the loss on bodies only. It ended at {loss:.4f} nats a token.
+Torch {torch}, {device}, {threads}. The same plan gives the same data everywhere, and on the same machine and processor,
+with as many threads, the same weights.
 
-Trained on generated problems of known operations (set A). Of the sets B1 (new words), B2 (new expressions) and B3 (new
-loops) it has seen {exposure}.
+Trained on generated problems of known operations (set A). {exposure} of the sets B1 (new
+words), B2 (new expressions) and B3 (new loops).
+
+SHA-256 of `model.safetensors`: `{digest}`
 
 {results_heading}
 Problems of the test splits, {problems} a set, solved greedily at the first attempt: the share, how many, and its 95 %
@@ -55,7 +59,7 @@ def model_card(model: Path, run: Path) -> str:
     config = json.loads((model / "config.json").read_bytes())
     made = config[MADE]
     summary = read_summary(run)
-    steps = int(made["plan"].split(" steps")[0].split()[-1])
+    plan = Plan(**made["plan"])
     return CARD.format(
         parameters=made["parameters"],
         layers=config["num_hidden_layers"],
@@ -65,13 +69,14 @@ def model_card(model: Path, run: Path) -> str:
         vocabulary=config["vocab_size"],
         context=config["max_position_embeddings"],
         version=made["version"],
-        plan=made["plan"],
-        documents=steps * BATCH,
+        plan=plan,
+        documents=plan.steps * BATCH,
         loss=made["loss"],
         torch=made["torch"],
         device=made["device"],
         threads="1 thread" if made["threads"] == 1 else f"{made['threads']} threads",
-        exposure="nothing" if "clean" in made["plan"] else "0.4 % of its documents",
+        exposure="It has seen nothing" if plan.variant == "clean" else "0.4 % of its documents are",
+        digest=hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest(),
         results_heading=RESULTS.rstrip(),
         problems=max(score["problems"] for score in summary["scores"]),
         languages=len(LANGUAGES),
@@ -90,7 +95,7 @@ def results_table(summary: Any, run: Path) -> str:
         (score["task"].split("/")[1], score["language"]): read_results(run / score["path"] / "results.jsonl").passes
         for score in summary["scores"]
     }
-    head = ["set", *(NAMES[language] for language in LANGUAGES), "all"]
+    head = ["set", *map(language_name, LANGUAGES), "all"]
     rows = [head, ["---"] * len(head)]
     for name, sets in {**{name: [name] for name in SETS}, "B1, B2, B3": list(SETS[1:])}.items():
         of_language = [[p for one in sets for p in passes[one, language].values()] for language in LANGUAGES]
