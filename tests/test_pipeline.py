@@ -301,8 +301,9 @@ def test_preflight_reports_all_problems_at_once(values: dict[str, Any], tmp_path
     ],
 )
 def test_preflight_names_value_and_remedy(
-    change: dict[str, Any], part: str, values: dict[str, Any], tmp_path: Path
+    change: dict[str, Any], part: str, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no hub is asked again and again in vain
     with pytest.raises(UsageError) as caught:
         pipeline.start(values | change, tmp_path / "run")
     assert part in str(caught.value)
