@@ -23,24 +23,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from flexlora.adapters import add_lora
 from flexlora.optim import GaussNewtonBartlett, SophiaG
 from flexlora.recipe import Lora
+from fourier import CODE_LLAMA_7B, SMALL
 
 GPU = torch.cuda.is_available()
 INTERVAL = 10
 TOKENS = 2048
-CODE_LLAMA_7B = {
-    "vocab_size": 32016,
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-}
-SMALL = {
-    "vocab_size": 2000,
-    "hidden_size": 256,
-    "intermediate_size": 704,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-}
 
 
 def seconds(work: Callable[[], object]) -> float:

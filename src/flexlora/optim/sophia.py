@@ -142,7 +142,7 @@ class SophiaG(Optimizer):
                 group["batch_size"] = int(batch_size)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it
         """One step; parameters without a gradient are left alone.
 
         Raises:
