@@ -1,9 +1,8 @@
 """The training stage: from an arm's recipe to `train/adapter`, resumable from `train/checkpoints`.
 
 Files: `log.jsonl` (a line per logging step and per validation), `spectrum.jsonl` (the adapter's spectrum every so many
-steps), `checkpoints/checkpoint-N` (complete ones carry a marker, written after everything else, so that a checkpoint
-cut short by a kill is never resumed from), `adapter/` in PEFT's own format, written aside and renamed: when it is
-there, the stage is done.
+steps), `checkpoints/checkpoint-N`, and `adapter/` in PEFT's own format; both are written aside and renamed. When the
+adapter is there, the stage is done.
 """
 
 from __future__ import annotations
@@ -29,9 +28,10 @@ from flexlora.adapters import add_lora
 from flexlora.adapters.initial import find_initial, load_initial
 from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
-from flexlora.files import append_jsonl, read_appended, write_json, write_whole
+from flexlora.files import append_jsonl, read_appended, write_whole
 from flexlora.progress import Advance, bar
 from flexlora.recipe import DataSource, Optimizer, Recipe, Train
+from flexlora.training.checkpoints import last_checkpoint, step_of
 from flexlora.training.divergence import KEY
 from flexlora.training.engines import refuse_engines
 from flexlora.training.memory import explained_memory
@@ -39,7 +39,6 @@ from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import FourierTrainer
 
-MARKER = "complete"
 LOGGED = (
     "loss",
     "grad_norm",
@@ -78,9 +77,10 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     refuse_engines()
     models.quiet()
     checkpoint = last_checkpoint(folder / "checkpoints")
-    log = LogFile(folder / "log.jsonl", upto=_step(checkpoint))
+    done = step_of(checkpoint)
+    log = LogFile(folder / "log.jsonl", upto=done)
     every = recipe.train.spectrum_steps
-    spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=_step(checkpoint))] if every else []
+    spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=done)] if every else []
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     trainer = make_trainer(
         recipe,
@@ -88,13 +88,13 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         args=training_arguments(recipe, folder / "checkpoints"),
         train=tokens_of(recipe, recipe.data, tokenizer),
         validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
-        callbacks=[log, *spectrum, LogLastStep(), MarkComplete()],
+        callbacks=[log, *spectrum, LogLastStep()],
     )
     total = planned_steps(recipe.train, len(trainer.train_dataset))
     with _explained(folder, recipe):
-        with bar(label, total, done=_step(checkpoint)) as advance:
+        with bar(label, total, done=done) as advance:
             trainer.add_callback(ShowProgress(advance))
-            if checkpoint is not None and _step(checkpoint) >= total:
+            if checkpoint is not None and done >= total:
                 _restore_finished(trainer, checkpoint)
             else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -112,13 +112,15 @@ def make_trainer(
     train: list[Tokens],
     validation: list[Tokens],
     callbacks: Sequence[TrainerCallback] = (),
+    base: Any = None,
 ) -> FourierTrainer:
-    """The trainer of an arm, on a model loaded for it, with the adapter that it starts from.
+    """The trainer of an arm, on `base` or a model loaded for it, with the adapter that it starts from.
 
     Raises:
         UsageError: the model cannot be loaded, or options do not fit it.
     """
-    model = add_lora(models.load_model(recipe.source(recipe.model)), recipe.lora, seed=recipe.seed)
+    base = models.load_model(recipe.source(recipe.model)) if base is None else base
+    model = add_lora(base, recipe.lora, seed=recipe.seed)
     if recipe.lora.init_adapter is not None:
         load_initial(model, find_initial(recipe.lora.init_adapter))
     trainer = FourierTrainer(
@@ -209,17 +211,8 @@ def sophia_options(optimizer: Optimizer) -> dict[str, Any] | None:
 
 
 def starts_fresh(folder: Path) -> bool:
-    """Whether training in this folder would begin at step 0: no adapter is finished and no checkpoint complete."""
-    return not (folder / "adapter").is_dir() and not any((folder / "checkpoints").glob(f"checkpoint-*/{MARKER}"))
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; ones that a kill cut short are removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=_step)
-    for path in [path for path in found if not (path / MARKER).exists()]:
-        shutil.rmtree(path)
-        found.remove(path)
-    return found[-1] if found else None
+    """Whether training in this folder would begin at step 0: there is no finished adapter and no checkpoint."""
+    return not (folder / "adapter").is_dir() and last_checkpoint(folder / "checkpoints") is None
 
 
 class LogFile(TrainerCallback):  # type: ignore[misc]
@@ -251,14 +244,6 @@ class LogLastStep(TrainerCallback):  # type: ignore[misc]
         """Called by the trainer after every optimizer step."""
         if state.global_step >= state.max_steps:
             control.should_log = True
-
-
-class MarkComplete(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint as complete, after the trainer has written all of it."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer after a checkpoint."""
-        write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, {"step": state.global_step})
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
@@ -315,7 +300,3 @@ def _save_adapter(model: Any, adapter: Path) -> None:
         shutil.rmtree(aside)
     model.save_pretrained(aside)
     aside.rename(adapter)
-
-
-def _step(checkpoint: Path | None) -> int:
-    return 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1])
