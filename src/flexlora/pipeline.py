@@ -35,7 +35,8 @@ from flexlora.execution.worker import probe
 from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import complete, generate_samples
-from flexlora.preflight import Plan, check
+from flexlora.plan import Plan
+from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
 from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
 from flexlora.report.page import write_report

@@ -16,6 +16,7 @@ from flexlora.adapters import lora_pairs
 from flexlora.adapters.initial import find_initial
 from flexlora.errors import UsageError
 from flexlora.files import read_appended
+from flexlora.plan import Plan
 from flexlora.recipe import Recipe, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.stage import make_trainer, tokens_of, training_arguments
@@ -47,7 +48,7 @@ def second(values: dict[str, Any], name: Path | str, **changes: Any) -> Recipe:
     return from_dict({**values, "lora": {"init_adapter": str(name), **changes.pop("lora", {})}, **changes})
 
 
-def check(recipe: Recipe, path: Path) -> preflight.Plan:
+def check(recipe: Recipe, path: Path) -> Plan:
     return preflight.check(folder.RunFolder(recipe=recipe, path=path), executes=False)
 
 
@@ -155,6 +156,32 @@ def test_another_base_is_refused_and_a_moved_one_is_not(values: dict[str, Any], 
     check(second(values, copied), tmp_path / "s")
     with pytest.raises(UsageError, match=r"its base was .*write this one into its adapter_config\.json"):
         check(second(values, copied, model=str(moved)), tmp_path / "s")
+
+
+def test_a_base_from_the_hub_and_the_same_in_a_folder_are_one(
+    values: dict[str, Any], first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = json.loads((first / "environment.json").read_text())
+    recorded["inputs"]["models"][0] = {"model": "some/base", "revision": "ab" * 20, "sha256": None}
+    (first / "environment.json").write_text(json.dumps(recorded))
+    cache = tmp_path / "cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    with pytest.raises(UsageError, match="one of them is not on this machine; name that model"):
+        check(second(values, first), tmp_path / "s")
+    snapshot = cache / "models--some--base" / "snapshots" / ("ab" * 20)
+    shutil.copytree(values["model"], snapshot)
+    check(second(values, first), tmp_path / "s")
+    weights = load_file(snapshot / "model.safetensors")
+    save_file({name: value * 2 for name, value in weights.items()}, snapshot / "model.safetensors")
+    with pytest.raises(UsageError, match=r"its base was 'some/base' \(revision abab"):
+        check(second(values, first), tmp_path / "s")
+
+
+def test_a_configuration_of_a_newer_peft_is_refused(values: dict[str, Any], first: Path, tmp_path: Path) -> None:
+    file = first / "main" / "train" / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_novelty": True, "other_novelty": None}))
+    with pytest.raises(UsageError, match="use_novelty is True there, which this version of PEFT does not know"):
+        check(second(values, first), tmp_path / "s")
 
 
 def test_other_kinds_damage_and_wrong_places_are_refused(values: dict[str, Any], first: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -27,7 +28,7 @@ class Section(BaseModel):
     def _no_number_from_anything_else(cls, value: Any, info: ValidationInfo) -> Any:
         # Text is let through to floats: YAML reads 1e-4, without a point, as text.
         annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and annotation in (int, float, int | None):
+        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
             raise ValueError(f"expected a number, found {str(value).lower()}")
         if isinstance(value, str) and annotation in (int, int | None):
             raise ValueError(f"expected a whole number, found the text {value!r}")
@@ -197,6 +198,11 @@ class Penalty(Section):
         return self
 
 
+PRETRAINING_RHO = 0.04
+PRETRAINING_TOKENS = 480_000
+"""Sophia's rho and the tokens of a step in its paper (arXiv 2305.14342): clipping is even where rho sqrt(tokens) is."""
+
+
 class Optimizer(Section):
     """The optimizer of the adapter."""
 
@@ -204,8 +210,11 @@ class Optimizer(Section):
         "adamw",
         description="`adamw`, or `sophia`: Sophia-G, which scales steps by the curvature. Both decay decoupled.",
     )
-    learning_rate: float = Field(
-        2e-4, gt=0, description="Peak learning rate; of `sophia` the most that a weight moves in a step."
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Peak learning rate; of `sophia` the most that a weight moves in a step. Null is 2e-4 for `adamw` "
+        "and 1e-4 for `sophia`.",
     )
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = Field(
@@ -214,8 +223,11 @@ class Optimizer(Section):
         "or of the curvature, per estimate (`sophia`; null is [0.965, 0.99]).",
     )
     epsilon: float = Field(1e-8, gt=0, description="For `adamw`: added to the denominator.")
-    rho: float = Field(
-        0.04, gt=0, description="For `sophia`: multiplies the curvature in the denominator; larger clips fewer values."
+    rho: float | None = Field(
+        None,
+        gt=0,
+        description="For `sophia`: multiplies the curvature in the denominator; larger clips fewer values. Null is "
+        "0.04 * sqrt(480000 / N) at N supervised tokens a step, which clips as many as 0.04 does in pretraining.",
     )
     hessian_interval: int = Field(
         10, ge=1, description="For `sophia`: steps from one estimate of the curvature to the next."
@@ -225,6 +237,15 @@ class Optimizer(Section):
         description="For `sophia`: correct the curvature's average for its start at 0, as in trainings of fewer than "
         "about 1000 steps at the defaults.",
     )
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """`learning_rate`, or the optimizer's own."""
+        return self.learning_rate or {"adamw": 2e-4, "sophia": 1e-4}[self.name]
+
+    def rho_at(self, supervised: float) -> float:
+        """`rho`, or what keeps the clipped fraction of pretraining at so many supervised tokens a step."""
+        return self.rho or PRETRAINING_RHO * math.sqrt(PRETRAINING_TOKENS / supervised)
 
     @property
     def decay_rates(self) -> tuple[float, float]:

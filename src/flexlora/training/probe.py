@@ -29,7 +29,14 @@ from flexlora.training.divergence import Diverged
 from flexlora.training.engines import refuse_engines
 from flexlora.training.memory import explained_memory
 from flexlora.training.scaling import SkippedSteps
-from flexlora.training.stage import ShowProgress, make_trainer, planned_steps, tokens_of, training_arguments
+from flexlora.training.stage import (
+    ShowProgress,
+    make_trainer,
+    planned_steps,
+    supervised_per_step,
+    tokens_of,
+    training_arguments,
+)
 from flexlora.training.tokens import IGNORED, Tokens
 from flexlora.training.trainer import FourierTrainer
 
@@ -110,6 +117,7 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
             validation=longest(validation, train.batch_size) if validation else [],
             callbacks=[ShowProgress(advance)],
             base=base,
+            supervised=supervised_per_step(train, every),
         )
         trainer.add_callback(StopAfter(STEPS, trainer))
         check_batches(trainer, chosen, tokenizer)

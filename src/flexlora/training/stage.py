@@ -113,8 +113,13 @@ def make_trainer(
     validation: list[Tokens],
     callbacks: Sequence[TrainerCallback] = (),
     base: Any = None,
+    supervised: float | None = None,
 ) -> FourierTrainer:
-    """The trainer of an arm, on `base` or a model loaded for it, with the adapter that it starts from.
+    """The trainer of an arm, with the adapter that it starts from.
+
+    Args:
+        base: the model; None loads it.
+        supervised: tokens that the loss is taken on in a step of the whole training, where `train` is a part of it.
 
     Raises:
         UsageError: the model cannot be loaded, or options do not fit it.
@@ -131,7 +136,7 @@ def make_trainer(
         processing_class=tokenizer,
         callbacks=list(callbacks),
         penalty=recipe.penalty.model_dump(),
-        sophia=sophia_options(recipe.optimizer),
+        sophia=sophia_options(recipe.optimizer, supervised or supervised_per_step(recipe.train, train)),
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
@@ -172,7 +177,7 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         per_device_eval_batch_size=train.batch_size,
         gradient_accumulation_steps=train.gradient_accumulation_steps,
         max_length=train.max_length,
-        learning_rate=optimizer.learning_rate,
+        learning_rate=optimizer.peak_learning_rate,
         weight_decay=optimizer.weight_decay,
         adam_beta1=optimizer.decay_rates[0],
         adam_beta2=optimizer.decay_rates[1],
@@ -198,13 +203,17 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
     )
 
 
-def sophia_options(optimizer: Optimizer) -> dict[str, Any] | None:
-    """What `SophiaMixin` takes besides `training_arguments`; None for another optimizer."""
+def sophia_options(optimizer: Optimizer, supervised: float) -> dict[str, Any] | None:
+    """What `SophiaMixin` takes besides `training_arguments`; None for another optimizer.
+
+    Args:
+        supervised: tokens that the loss is taken on, in a step.
+    """
     if optimizer.name != "sophia":
         return None
     return {
         "betas": optimizer.decay_rates,
-        "rho": optimizer.rho,
+        "rho": optimizer.rho_at(supervised),
         "bias_correction": optimizer.bias_correction,
         "interval": optimizer.hessian_interval,
     }
@@ -286,6 +295,11 @@ def as_dataset(tokens: list[Tokens]) -> datasets.Dataset:
 def steps_per_epoch(train: Train, examples: int) -> int:
     """Optimizer steps of one pass over so many examples; the last may be of fewer batches."""
     return math.ceil(math.ceil(examples / train.batch_size) / train.gradient_accumulation_steps)
+
+
+def supervised_per_step(train: Train, tokens: Sequence[Tokens]) -> float:
+    """Tokens that the loss is taken on in an optimizer step, on average."""
+    return sum(item.supervised for item in tokens) / steps_per_epoch(train, len(tokens))
 
 
 def planned_steps(train: Train, examples: int) -> int:
