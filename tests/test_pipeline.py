@@ -16,8 +16,9 @@ from flexlora import folder, models, pipeline, preflight
 from flexlora.errors import FlexError, UsageError
 from flexlora.files import read_appended
 from flexlora.recipe import ModelSource, Recipe, dumped, from_dict
+from flexlora.training.log import MEASURED
 
-MAY_DIFFER = ("wall_s", "cpu_s", "cached")
+MAY_DIFFER = ("wall_s", "cpu_s", "cached", *MEASURED)
 
 
 @pytest.fixture

@@ -123,9 +123,14 @@ def train(
         return
     with pipeline.working(folder, overwrite):
         pipeline.train(folder, arms)
+    trainings = pipeline.trainings(folder)
     if as_json:
         adapters = {name: str(folder.adapter(name)) for name in arms}
-        _print_json({"run": str(folder.path), "adapters": adapters})
+        _print_json({"run": str(folder.path), "adapters": adapters, "trainings": trainings["trainings"]})
+    else:
+        from flexlora.report.trainings import print_trainings
+
+        print_trainings(trainings)
 
 
 @app.command()
@@ -267,6 +272,7 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
     from flexlora import folder, pipeline
     from flexlora.evaluation.schema import read_summary
     from flexlora.report.terminal import print_summary
+    from flexlora.report.trainings import print_trainings
 
     run_folder = folder.existing(run)
     page = pipeline.report(run_folder)
@@ -274,6 +280,7 @@ def report(run: RunArgument, as_json: JsonOption = False) -> None:
         _print_json({"report": str(page)})
     else:
         print_summary(read_summary(run))
+        print_trainings(pipeline.trainings(run_folder))
         typer.echo(f"report: {page}")
 
 
@@ -514,6 +521,7 @@ def _finish(folder: Any, as_json: bool) -> None:
     """Score and report, the end of `run` and of `evaluate`."""
     from flexlora import pipeline
     from flexlora.report.terminal import print_summary
+    from flexlora.report.trainings import print_trainings
 
     summary = pipeline.score(folder)
     page = pipeline.report(folder)
@@ -521,6 +529,7 @@ def _finish(folder: Any, as_json: bool) -> None:
         _print_json(summary)
     else:
         print_summary(summary)
+        print_trainings(pipeline.trainings(folder))
         typer.echo(f"report: {page}")
 
 

@@ -1,6 +1,6 @@
 """A run directory: the only state of a run, laid out the same for every recipe.
 
-    RUN/recipe.yaml  environment.json  summary.json  report.html
+    RUN/recipe.yaml  environment.json  trainings.json  summary.json  report.html
     RUN/ARM/train/{adapter/,checkpoints/,log.jsonl,spectrum.jsonl}
     RUN/ARM/eval/VARIANT/TASK/{samples.jsonl,results.jsonl}
     RUN/base/TASK/...   RUN/baselines/NAME/TASK/...
@@ -25,7 +25,7 @@ from flexlora.files import write_whole
 from flexlora.recipe import Recipe, Task, differences, dumped, from_dict, read_yaml
 
 LOCK = ".lock"
-FILES = ("recipe.yaml", "environment.json", "summary.json", "report.html")
+FILES = ("recipe.yaml", "environment.json", "trainings.json", "summary.json", "report.html")
 OVERWRITING = ".overwriting"
 """Stands in a run directory while `begin` deletes what was there."""
 

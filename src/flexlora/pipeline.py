@@ -26,6 +26,7 @@ from flexlora.data.tasks import load_problems
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
+from flexlora.evaluation.trainings import Trainings, compare_trainings, read_logs
 from flexlora.execution import Executor, How, Sandbox
 from flexlora.execution.languages import toolchain
 from flexlora.execution.results_file import recorded
@@ -106,7 +107,7 @@ def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iter
 
 
 def train(run: RunFolder, arms: Sequence[str] = (), probe: bool = True) -> None:
-    """Train the adapters of all arms, or of some; finished ones are left alone.
+    """Train the adapters of all arms, or of some; finished ones are left alone. Writes `trainings.json`.
 
     Args:
         arms: by default all.
@@ -118,6 +119,13 @@ def train(run: RunFolder, arms: Sequence[str] = (), probe: bool = True) -> None:
     for arm in wanted:
         train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}")
         _free()
+    if wanted:
+        write_json(run.path / "trainings.json", trainings(run))
+
+
+def trainings(run: RunFolder) -> Trainings:
+    """How the trainings of all arms went, as far as they are."""
+    return compare_trainings(read_logs(run.path, run.recipe.arm_names()))
 
 
 def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:

@@ -116,7 +116,7 @@ def _write_sample(folder: Path, task: str, language: str, number: int, sample: i
 
 
 def _write_logs(run: Path) -> None:
-    for arm, penalty in (("plain", 0.0), ("fourier", 3.1)):
+    for arm, penalty, pace in (("plain", 0.0, 1.0), ("fourier", 3.1, 1.25)):
         noise = random.Random(arm)
         for step in range(10, 1001, 10):
             record: dict[str, Any] = {
@@ -126,11 +126,14 @@ def _write_logs(run: Path) -> None:
                 "learning_rate": 1e-4 * (1 - step / 1001),
                 "high_frequency_share": 0.5 - (0.2 * step / 1000 if penalty else 0.0),
             }
+            measured = {"train_s": pace * step, "peak_memory_gb": 14.25}
             if penalty:
                 record["penalty"] = penalty * math.exp(-step / 400)
-            append_jsonl(run / arm / "train" / "log.jsonl", record)
+                record["clipped_fraction"] = 0.1 + 0.4 * math.exp(-step / 300)
+            append_jsonl(run / arm / "train" / "log.jsonl", record | measured)
             if step % 100 == 0:
-                append_jsonl(run / arm / "train" / "log.jsonl", {"step": step, "eval_loss": 0.85 + 60 / (step + 100)})
+                loss = 0.85 + 60 / (step + 100) + (0.0 if penalty else 0.05)
+                append_jsonl(run / arm / "train" / "log.jsonl", {"step": step, "eval_loss": loss} | measured)
     (run / "unlogged" / "train").mkdir(parents=True)
     (run / "unlogged" / "train" / "log.jsonl").touch()
 

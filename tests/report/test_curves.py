@@ -3,25 +3,33 @@ from pathlib import Path
 
 import pytest
 
-from flexlora.files import append_jsonl
-from flexlora.report.curves import MOST_POINTS, panels, read_logs
+from flexlora.files import Record
+from flexlora.report.curves import MOST_POINTS, VALIDATION, panels
 from flexlora.report.figures import difference_figures, score_figures
 
 
-def test_logs_are_read_by_metric_and_empty_ones_have_none(tmp_path: Path) -> None:
-    log = tmp_path / "main" / "train" / "log.jsonl"
-    append_jsonl(log, {"step": 10, "loss": 1.5, "penalty": None})
-    append_jsonl(log, {"step": 10, "eval_loss": 1.25})
-    append_jsonl(log, {"loss": 3.0})  # a final record without a step
-    assert read_logs(tmp_path, ["main", "absent"]) == {
-        "main": {"loss": [(10.0, 1.5)], "eval_loss": [(10.0, 1.25)]},
-        "absent": {},
-    }
+def lines(points: list[tuple[float, float]], name: str = "loss") -> list[Record]:
+    return [{"step": step, name: value} for step, value in points]
+
+
+def test_a_panel_for_each_metric_that_is_logged_and_validation_by_second_too() -> None:
+    log = [
+        {"step": 10, "loss": 1.5, "penalty": None, "train_s": 30.0},
+        {"step": 10, "eval_loss": 1.25, "train_s": 30.0},
+        {"step": 20, "eval_loss": 1.0, "train_s": 90.0},
+    ]
+    untimed = [{"step": 40, "eval_loss": 2.0}]
+    drawn = {(panel.title, panel.by): panel for panel in panels({"main": log, "old": untimed, "absent": []})}
+    assert list(drawn) == [(VALIDATION, "step"), (VALIDATION, "second"), ("Training loss", "step")]
+    assert [curve.index for curve in drawn[VALIDATION, "step"].curves] == [0, 1]
+    (curve,) = drawn[VALIDATION, "second"].curves
+    assert [float(pair.split(",")[0]) for pair in curve.points.split()] == [pytest.approx(1000 / 3, abs=0.1), 1000]
+    assert (curve.first, curve.last) == ("1.25", "1")
 
 
 def test_thinning_keeps_spikes_ends_and_order() -> None:
     points = [(float(step), 50.0 if step == 7777 else 1.0 + step / 20_000) for step in range(10_000)]
-    (panel,) = panels({"main": {"loss": points}})
+    (panel,) = panels({"main": lines(points)})
     drawn = [tuple(map(float, pair.split(","))) for pair in panel.curves[0].points.split()]
     assert len(drawn) <= MOST_POINTS
     assert [x for x, _ in drawn] == sorted(x for x, _ in drawn)
@@ -31,7 +39,7 @@ def test_thinning_keeps_spikes_ends_and_order() -> None:
 
 def test_values_that_are_not_finite_are_counted_and_steps_logged_twice_count_once() -> None:
     points = [(1.0, 2.0), (2.0, math.nan), (3.0, math.inf), (3.5, 1e308), (4.0, 1.0), (4.0, 0.5)]
-    (panel,) = panels({"main": {"grad_norm": points}})
+    (panel,) = panels({"main": lines(points, "grad_norm")})
     assert panel.not_finite == 3
     assert (panel.curves[0].first, panel.curves[0].last) == ("2", "0.5")
 
@@ -40,7 +48,7 @@ def test_values_that_are_not_finite_are_counted_and_steps_logged_twice_count_onc
     "values", [[0.0], [5.0, 5.0], [1e-4, 0.0], [-3.0, 1e6], [0.0, 5e-324], [-1e99, 1e99], [7.0, 7.0 + 1e-14]]
 )
 def test_axes_enclose_their_values(values: list[float]) -> None:
-    (panel,) = panels({"main": {"loss": [(float(i), value) for i, value in enumerate(values)]}})
+    (panel,) = panels({"main": lines([(float(i), value) for i, value in enumerate(values)])})
     labels = [float(label) for _, label in panel.y_ticks]
     assert labels[0] <= min(values) <= max(values) <= labels[-1]
     assert 2 <= len(labels) <= 6
@@ -49,7 +57,7 @@ def test_axes_enclose_their_values(values: list[float]) -> None:
 
 def test_nothing_logged_gives_no_panel() -> None:
     assert panels({}) == []
-    assert panels({"main": {"loss": [(1.0, math.nan)]}}) == []
+    assert panels({"main": lines([(1.0, math.nan)])}) == []
 
 
 def test_plots_stay_inside_their_axes(fake: tuple[Path, dict]) -> None:  # type: ignore[type-arg]

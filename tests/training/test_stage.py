@@ -20,6 +20,7 @@ from flexlora.files import read_appended
 from flexlora.recipe import Recipe, dumped, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.checkpoints import last_checkpoint
+from flexlora.training.log import MEASURED
 
 
 @pytest.fixture
@@ -80,8 +81,18 @@ def held(checkpoint: Path) -> dict[str, Any]:
     return found | {"state": plain(json.loads((checkpoint / "trainer_state.json").read_text()))}
 
 
+def assert_measured(log: Path) -> None:
+    """Time and memory only grow, whatever was killed and resumed in between."""
+    records = read_appended(log)
+    for name in MEASURED:
+        values = [record[name] for record in records if record[name] is not None]
+        assert values == sorted(values), name
+        assert all(value > 0 for value in values), name
+    assert all(record["train_s"] is not None for record in records)
+
+
 def without_time(log: Path) -> list[dict[str, object]]:
-    return [{key: value for key, value in record.items() if key != "wall_s"} for record in read_appended(log)]
+    return [{key: value for key, value in record.items() if key not in MEASURED} for record in read_appended(log)]
 
 
 @pytest.mark.slow
@@ -113,6 +124,7 @@ def test_a_killed_training_continues_to_the_same_adapter_state_and_log(
     assert states[0]["fourier_penalty.pt"]["schedule"] != states[0]["fourier_penalty.pt"]["options"]["schedule"]
     assert states[0]["fourier_penalty.pt"]["references"]
     assert without_time(killed / "log.jsonl") == without_time(undisturbed / "log.jsonl")
+    assert_measured(killed / "log.jsonl")
     assert (killed / "spectrum.jsonl").read_bytes() == (undisturbed / "spectrum.jsonl").read_bytes()
     assert [record["step"] for record in read_appended(killed / "spectrum.jsonl")] == list(range(0, 16, 3))
     steps = [record["step"] for record in read_appended(killed / "log.jsonl") if "loss" in record]
@@ -157,6 +169,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint_leaves_the_one_before_valid(
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     logs = [without_time(tmp_path / name / "log.jsonl") for name in ("undisturbed", "full")]
     assert logs[0] == logs[1]
+    assert_measured(tmp_path / "full" / "log.jsonl")
 
 
 def test_a_finished_training_is_left_alone_and_its_log_has_every_figure(recipe: Recipe, tmp_path: Path) -> None:
@@ -168,6 +181,7 @@ def test_a_finished_training_is_left_alone_and_its_log_has_every_figure(recipe: 
     assert train_adapter(short, tmp_path) == adapter
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
     log = read_appended(tmp_path / "log.jsonl")
+    assert_measured(tmp_path / "log.jsonl")
     for record in log:
         figures = {"eval_loss"} if "eval_loss" in record else {"loss", "grad_norm", "penalty", "high_frequency_share"}
         assert figures <= record.keys()

@@ -1,29 +1,31 @@
-"""Training curves from each arm's `train/log.jsonl`: read, thinned out and placed; the template draws them."""
+"""Training curves of all arms, by step and by second: thinned out and placed; the template draws them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
-from pathlib import Path
 
-from flexlora.files import read_appended
+from flexlora.files import Record
 
-METRICS = {
-    "loss": "Training loss",
-    "eval_loss": "Validation loss",
-    "penalty": "Penalty value",
-    "lam": "Penalty strength (lambda)",
-    "high_frequency_share": "High-frequency share",
-    "grad_norm": "Gradient norm",
-    "clipped_fraction": "Clipped fraction (Sophia)",
-    "learning_rate": "Learning rate",
-}
+VALIDATION = "Validation loss"
+METRICS = (
+    ("eval_loss", "step", VALIDATION),
+    ("eval_loss", "train_s", VALIDATION),
+    ("loss", "step", "Training loss"),
+    ("grad_norm", "step", "Gradient norm"),
+    ("clipped_fraction", "step", "Clipped fraction (Sophia)"),
+    ("penalty", "step", "Penalty value"),
+    ("lam", "step", "Penalty strength (lambda)"),
+    ("high_frequency_share", "step", "High-frequency share"),
+    ("learning_rate", "step", "Learning rate"),
+)
+"""(field of the log, field that it is drawn over, title)"""
 MOST_POINTS = 600
 """Per curve; a plot is hardly more pixels wide."""
 
 Point = tuple[float, float]
-"""(step, value)"""
+"""(step or second, value)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +56,40 @@ class Panel:
     """Where a horizontal reference line stands, in percent from the top."""
     threshold: float | None = None
     """Where a vertical line stands, in percent from the left."""
+    by: str = ""
+    """What runs to the right: `step` or `second`."""
 
 
-def read_logs(run_dir: Path, arms: Sequence[str]) -> dict[str, dict[str, list[Point]]]:
-    """arm -> metric -> points, for `arms` in their order and any other arm with a log; an empty log gives no metric.
+def panels(logs: Mapping[str, Sequence[Record]]) -> list[Panel]:
+    """A panel for every metric that some arm has logged.
 
-    Raises:
-        UsageError: a damaged line; names it.
+    Args:
+        logs: arm -> lines of its log.
     """
-    logged = sorted(path.parent.parent.name for path in run_dir.glob("*/train/log.jsonl"))
-    logs: dict[str, dict[str, list[Point]]] = {}
-    for arm in dict.fromkeys([*arms, *logged]):
-        metrics = logs.setdefault(arm, {})
-        for record in read_appended(run_dir / arm / "train" / "log.jsonl"):
-            for metric in METRICS.keys() & record.keys():
-                if "step" in record and record[metric] is not None:
-                    metrics.setdefault(metric, []).append((float(record["step"]), float(record[metric])))
-    return logs
-
-
-def panels(logs: Mapping[str, Mapping[str, Sequence[Point]]]) -> list[Panel]:
-    """A panel for every metric that some arm has logged."""
-    drawn = (_panel(title, {arm: logs[arm].get(metric, ()) for arm in logs}) for metric, title in METRICS.items())
+    drawn = (
+        _panel(title, "second" if over == "train_s" else over, {arm: _points(logs[arm], name, over) for arm in logs})
+        for name, over, title in METRICS
+    )
     return [panel for panel in drawn if panel is not None]
 
 
-def _panel(title: str, by_arm: Mapping[str, Sequence[Point]]) -> Panel | None:
-    finite = {arm: _by_step(points) for arm, points in by_arm.items()}
+def _points(records: Sequence[Record], name: str, over: str) -> list[Point]:
+    return [
+        (float(record[over]), float(record[name]))
+        for record in records
+        if record.get(name) is not None and record.get(over) is not None
+    ]
+
+
+def _panel(title: str, by: str, by_arm: Mapping[str, Sequence[Point]]) -> Panel | None:
+    finite = {arm: _in_order(points) for arm, points in by_arm.items()}
     everything = [point for points in finite.values() for point in points]
     if not everything:
         return None
-    steps, values = zip(*everything, strict=True)
+    places, values = zip(*everything, strict=True)
     y_values = _nice(min(values), max(values))
     bottom, top = y_values[0], y_values[-1]
-    left, right = min(0.0, *steps), max(*steps, 1.0)
+    left, right = min(0.0, *places), max(*places, 1.0)
 
     def place(point: Point) -> Point:
         return 1000 * (point[0] - left) / (right - left), 1000 * (top - point[1]) / (top - bottom)
@@ -112,12 +114,13 @@ def _panel(title: str, by_arm: Mapping[str, Sequence[Point]]) -> Panel | None:
         [(100 * (x - left) / (right - left), f"{x:,.0f}") for x in _x_ticks(left, right)],
         curves,
         sum(not _drawable(value) for points in by_arm.values() for _, value in points),
+        by=by,
     )
 
 
-def _by_step(points: Sequence[Point]) -> list[Point]:
-    """Finite points in the order of steps; a step logged twice (after a resume) counts with its last value."""
-    return sorted({step: value for step, value in points if _drawable(value)}.items())
+def _in_order(points: Sequence[Point]) -> list[Point]:
+    """Finite points from left to right; a step logged twice counts with its last value."""
+    return sorted({at: value for at, value in points if _drawable(value)}.items())
 
 
 def _drawable(value: float) -> bool:

@@ -18,10 +18,11 @@ from markupsafe import Markup
 
 from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.schema import Comparison, Score, Summary
+from flexlora.evaluation.trainings import compare_trainings, read_logs
 from flexlora.files import write_whole
-from flexlora.report import words
+from flexlora.report import trainings, words
 from flexlora.report.browser import collect
-from flexlora.report.curves import panels, read_logs
+from flexlora.report.curves import VALIDATION, panels
 from flexlora.report.figures import difference_figures, fragment, score_figures
 from flexlora.report.training_spectra import training_spectra
 
@@ -40,8 +41,8 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         FlexError: the page cannot be written.
     """
     style, script = (HERE / "page.css").read_text("utf-8"), (HERE / "page.js").read_text("utf-8")
-    arms = list(dict.fromkeys(score["arm"] for score in summary["scores"] if score["arm"]))
-    logs = read_logs(run_dir, arms)
+    logs = read_logs(run_dir, _arms(run_dir, summary))
+    compared, drawn = compare_trainings(logs), panels(logs)
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -49,7 +50,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words, fragment=fragment)
+    environment.globals.update(words=words, fragment=fragment, trained=trainings)
     browser = collect(run_dir, summary, prompts)
     html = environment.get_template("page.html.j2").render(
         summary=summary,
@@ -67,8 +68,10 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         score_figures=score_figures(summary),
         difference_figures=difference_figures(summary),
         arms=list(logs),
-        unlogged=[arm for arm, metrics in logs.items() if not metrics],
-        panels=panels(logs),
+        unlogged=[arm for arm, records in logs.items() if not records],
+        trainings=compared["trainings"],
+        training_sentences=trainings.sentences(compared),
+        panels=[[one for one in drawn if (one.title == VALIDATION) == which] for which in (True, False)],
         spectra=training_spectra(run_dir, list(logs)),
         published=_published(summary),
         caveats=CAVEATS,
@@ -77,6 +80,12 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
     # Outputs may hold lone surrogates, which UTF-8 cannot; browsers show them as this character anyway.
     write_whole(run_dir / "report.html", re.sub("[\ud800-\udfff]", "\ufffd", html))
     return run_dir / "report.html"
+
+
+def _arms(run_dir: Path, summary: Summary) -> list[str]:
+    """Those with scores, then any other with a log."""
+    logged = sorted(path.parent.parent.name for path in run_dir.glob("*/train/log.jsonl"))
+    return list(dict.fromkeys([*(score["arm"] for score in summary["scores"] if score["arm"]), *logged]))
 
 
 def _unbroken(sentence: str) -> str:

@@ -8,10 +8,8 @@ adapter is there, the stage is done.
 from __future__ import annotations
 
 import errno
-import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,32 +26,16 @@ from flexlora.adapters import add_lora
 from flexlora.adapters.initial import find_initial, load_initial
 from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
-from flexlora.files import append_jsonl, read_appended, write_whole
 from flexlora.progress import Advance, bar
 from flexlora.recipe import DataSource, Optimizer, Recipe, Train
 from flexlora.training.checkpoints import last_checkpoint, step_of
 from flexlora.training.divergence import KEY
 from flexlora.training.engines import refuse_engines
+from flexlora.training.log import LogFile
 from flexlora.training.memory import explained_memory
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import FourierTrainer
-
-LOGGED = (
-    "loss",
-    "grad_norm",
-    "learning_rate",
-    "mean_token_accuracy",
-    "penalty",
-    "high_frequency_share",
-    "lam",
-    "clipped_fraction",
-    "h_mean",
-    "h_max",
-    "h_zero_fraction",
-    "eval_loss",
-    "eval_mean_token_accuracy",
-)
 
 
 def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
@@ -222,28 +204,6 @@ def sophia_options(optimizer: Optimizer, supervised: float) -> dict[str, Any] | 
 def starts_fresh(folder: Path) -> bool:
     """Whether training in this folder would begin at step 0: there is no finished adapter and no checkpoint."""
     return not (folder / "adapter").is_dir() and last_checkpoint(folder / "checkpoints") is None
-
-
-class LogFile(TrainerCallback):  # type: ignore[misc]
-    """Appends what the trainer logs to `log.jsonl`; on resume, lines after the checkpoint are taken back first."""
-
-    def __init__(self, path: Path, upto: int) -> None:
-        self.path = path
-        self.started = time.monotonic()
-        records = [record for record in read_appended(path) if record["step"] <= upto]
-        self.written = {(record["step"], "eval_loss" in record) for record in records}
-        if path.exists():
-            write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Called by the trainer with training figures, validation figures, or the final summary (left out)."""
-        figures = {key: logs[key] for key in LOGGED if key in logs}
-        kind = (state.global_step, "eval_loss" in logs)
-        if not figures or kind in self.written or not ({"loss", "eval_loss"} & figures.keys()):
-            return
-        self.written.add(kind)
-        elapsed = round(time.monotonic() - self.started, 3)
-        append_jsonl(self.path, {"step": state.global_step, "epoch": state.epoch, **figures, "wall_s": elapsed})
 
 
 class LogLastStep(TrainerCallback):  # type: ignore[misc]
