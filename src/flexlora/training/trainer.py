@@ -1,4 +1,4 @@
-"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty and Sophia-G, as the main job trains."""
+"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty and Sophia-G; the main job trains without padding."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from trl import SFTTrainer
 from flexlora.training.divergence import StopWhenDiverged
 from flexlora.training.mixin import FourierMixin
 from flexlora.training.sophia import SophiaMixin
+from flexlora.training.supervised import SupervisedLogits
 
 
 class FourierTrainer(StopWhenDiverged, FourierMixin, SophiaMixin, SFTTrainer):  # type: ignore[misc]
@@ -14,3 +15,7 @@ class FourierTrainer(StopWhenDiverged, FourierMixin, SophiaMixin, SFTTrainer):  
 
     A column `key` of the training dataset names the examples, for messages.
     """
+
+
+class PaddingFreeTrainer(SupervisedLogits, FourierTrainer):
+    """`FourierTrainer` on rows without padding, as `DocumentCollator` makes them."""
