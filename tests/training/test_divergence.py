@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from trl import SFTTrainer
 
 from flexlora import models
 from flexlora.adapters import lora_pairs
@@ -18,6 +17,8 @@ from flexlora.files import read_appended
 from flexlora.recipe import Recipe, dumped, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.divergence import Diverged
+from flexlora.training.padding_free import LENGTHS
+from flexlora.training.trainer import PaddingFreeTrainer
 from scaler import with_scaler
 
 
@@ -45,18 +46,18 @@ def recipe(benchmark: Path, small_model: Path) -> Recipe:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, torch.Tensor, Any], torch.Tensor]) -> None:
     """Let `change(trainer, loss, inputs)` have the last word on every loss."""
-    honest = SFTTrainer.compute_loss
+    honest = PaddingFreeTrainer.compute_loss
 
     def compute(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         loss = honest(self, model, inputs, *args, **kwargs)
         return change(self, loss, inputs)
 
-    monkeypatch.setattr(SFTTrainer, "compute_loss", compute)
+    monkeypatch.setattr(PaddingFreeTrainer, "compute_loss", compute)
 
 
 def keys_of(recipe: Recipe, inputs: Any) -> list[str]:
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
-    rows = [tuple(row[row != tokenizer.pad_token_id].tolist()) for row in inputs["input_ids"]]
+    rows = [tuple(tokens.tolist()) for tokens in inputs["input_ids"][0].split(inputs[LENGTHS])]
     tokens = stage.tokens_of(recipe, recipe.data, tokenizer)
     return [item.key for item in tokens if tuple(item.input_ids) in rows]
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from trl import SFTTrainer
 
 from flexlora import folder, models, pipeline, preflight
 from flexlora.cli import main
@@ -25,6 +24,7 @@ from flexlora.training.log import MEASURED
 from flexlora.training.memory import instead
 from flexlora.training.probe import longest
 from flexlora.training.tokens import Tokens
+from flexlora.training.trainer import PaddingFreeTrainer
 from scaler import with_scaler
 from small_models import make_model
 
@@ -119,7 +119,7 @@ def test_memory_that_does_not_suffice(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(SFTTrainer, "compute_loss", fail)
+    monkeypatch.setattr(PaddingFreeTrainer, "compute_loss", fail)
     with pytest.raises(FlexError) as caught:
         probe_steps(from_dict(values))
     assert part in str(caught.value)
@@ -145,8 +145,8 @@ def test_what_to_try_keeps_the_examples_of_a_step() -> None:
 def test_no_number_and_no_movement(
     factor: float, part: str, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = SFTTrainer.compute_loss
-    monkeypatch.setattr(SFTTrainer, "compute_loss", lambda *a, **k: honest(*a, **k) * factor)
+    honest = PaddingFreeTrainer.compute_loss
+    monkeypatch.setattr(PaddingFreeTrainer, "compute_loss", lambda *a, **k: honest(*a, **k) * factor)
     with pytest.raises(FlexError) as caught:
         probe_steps(from_dict({**values, "penalty": {"lam": 0}, "validation": []}))
     assert part in str(caught.value)

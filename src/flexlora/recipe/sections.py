@@ -269,6 +269,11 @@ class Train(Section):
     batch_size: int = Field(4, ge=1, description="Examples per forward pass.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes per optimizer step.")
     max_length: int = Field(512, ge=8, description="Longest example in tokens; longer ones are cut at the end.")
+    padding_free: bool = Field(
+        True,
+        description="Put the examples of a batch into one row, each attending to itself only, rather than pad them to "
+        "the longest; false is for models that cannot keep them apart, which are refused.",
+    )
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="Learning-rate schedule.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")

@@ -18,6 +18,7 @@ from flexlora.errors import FlexError
 from flexlora.fourier.parameters import whole
 from flexlora.optim.batches import local
 from flexlora.training.checkpoints import last_checkpoint
+from flexlora.training.padding_free import LENGTHS
 
 KEY = "key"
 """Column of a training dataset that names its examples."""
@@ -137,8 +138,10 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
 
 def _rows(batch: Any) -> list[tuple[int, ...]]:
-    """The tokens of each row of a micro-batch, without padding."""
+    """The tokens of each example of a micro-batch, without padding."""
     ids = batch["input_ids"].cpu()
+    if LENGTHS in batch:
+        return [tuple(tokens.tolist()) for tokens in ids[0].split(batch[LENGTHS])]
     mask = batch["attention_mask"].cpu().bool() if "attention_mask" in batch else torch.ones_like(ids).bool()
     return [tuple(row[keep].tolist()) for row, keep in zip(ids, mask, strict=True)]
 

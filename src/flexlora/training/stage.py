@@ -33,9 +33,10 @@ from flexlora.training.divergence import KEY
 from flexlora.training.engines import refuse_engines
 from flexlora.training.log import LogFile
 from flexlora.training.memory import explained_memory
+from flexlora.training.padding_free import DocumentCollator, separate_documents
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
-from flexlora.training.trainer import FourierTrainer
+from flexlora.training.trainer import FourierTrainer, PaddingFreeTrainer
 
 
 def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
@@ -110,7 +111,11 @@ def make_trainer(
     model = add_lora(base, recipe.lora, seed=recipe.seed)
     if recipe.lora.init_adapter is not None:
         load_initial(model, find_initial(recipe.lora.init_adapter))
-    trainer = FourierTrainer(
+    rows: dict[str, Any] = {}
+    if recipe.train.padding_free:
+        separate_documents(model)
+        rows = {"data_collator": DocumentCollator(pad_token_id=tokenizer.pad_token_id)}
+    trainer = (PaddingFreeTrainer if recipe.train.padding_free else FourierTrainer)(
         model=model,
         args=args,
         train_dataset=as_dataset(train),
@@ -119,6 +124,7 @@ def make_trainer(
         callbacks=list(callbacks),
         penalty=recipe.penalty.model_dump(),
         sophia=sophia_options(recipe.optimizer, supervised or supervised_per_step(recipe.train, train)),
+        **rows,
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)

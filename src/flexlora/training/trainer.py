@@ -1,4 +1,4 @@
-"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty and Sophia-G, as the main job trains."""
+"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty and Sophia-G; the main job trains without padding."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from flexlora.training.checkpoints import WholeCheckpoints
 from flexlora.training.divergence import StopWhenDiverged
 from flexlora.training.mixin import FourierMixin
 from flexlora.training.sophia import SophiaMixin
+from flexlora.training.supervised import SupervisedLogits
 
 
 class FourierTrainer(WholeCheckpoints, StopWhenDiverged, FourierMixin, SophiaMixin, SFTTrainer):  # type: ignore[misc]
@@ -17,3 +18,7 @@ class FourierTrainer(WholeCheckpoints, StopWhenDiverged, FourierMixin, SophiaMix
 
     A column `key` of the training dataset names the examples, for messages.
     """
+
+
+class PaddingFreeTrainer(SupervisedLogits, FourierTrainer):
+    """`FourierTrainer` on rows without padding, as `DocumentCollator` makes them."""
