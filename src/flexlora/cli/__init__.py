@@ -16,7 +16,7 @@ from flexlora.errors import FlexError
 from flexlora.version import __version__
 
 INTERRUPTED = 130
-KEEP_NOTHING = ("doctor", "merge")
+KEEP_NOTHING = ("doctor", "merge", "export")
 """Commands that begin from the start after Ctrl-C."""
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ for command in (
     runs.compare,
     adapters.spectrum,
     adapters.merge,
+    adapters.export,
     machine.recipes,
     machine.doctor,
 ):

@@ -7,10 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flexlora.cli.options import (
-    JsonOption,
-    print_json,
-)
+from flexlora.cli.options import JsonOption, RunArgument, print_json, refuse_given
 from flexlora.errors import UsageError
 
 
@@ -91,3 +88,40 @@ def merge(
     print_json(audit.as_dict()) if as_json else print_merge(audit.as_dict())
     if audit.warning:
         say(f"warning: {audit.warning}")
+
+
+def export(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", help="The new directory.")],
+    arm: Annotated[str | None, typer.Option("--arm", help="Of which arm; needed where the run has several.")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="The base with the adapter merged into it.")] = False,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option("--dtype", help="With --merged: of the saved weights (default: the base's own)."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="OWNER/NAME", help="Hub id of a base that was a local folder.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="OWNER/NAME", help="Push it to this repository of the hub.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="With --push: make a new repository a private one.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an arm's adapter, or the merged model, as a Hugging Face directory with a model card; push it on request.
+
+    With --push, a directory that holds this export already is pushed, its card written anew.
+    """
+    if not merged:
+        refuse_given("it goes with --merged", {"--dtype": dtype})
+    if push is None:
+        refuse_given("it goes with --push", {"--private": private or None})
+    from flexlora.progress import say
+    from flexlora.publishing import export_run
+
+    done = export_run(run, output, arm=arm, merged=merged, dtype=dtype, base=base, push_to=push, private=private)
+    print_json(done.as_dict()) if as_json else typer.echo(done.words())
+    if done.warning:
+        say(f"warning: {done.warning}")
