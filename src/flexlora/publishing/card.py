@@ -32,13 +32,13 @@ HUB_DATASETS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that a card tells, without anything of the machine it comes from."""
+    """All that a card tells."""
 
     title: str
     """Of the run, and of its arm where it has several."""
     arm: str
     recipe: Recipe
-    """Of the arm, as the run resolved it."""
+    """Of the arm, as the run resolved it, paths and all."""
     base: Base
     merged: bool
     data: list[dict[str, Any]]
@@ -92,6 +92,7 @@ def card_text(facts: Facts, figure: str) -> str:
         recipe=facts.recipe,
         base=facts.base,
         embedded=facts.base.name == EMBEDDED,
+        base_call=_base_call(facts),
         summary=summary,
         columns=_columns(summary) if summary else [],
         rows=list(_rows(summary)) if summary else [],
@@ -153,6 +154,16 @@ def _results(facts: Facts, score: Score) -> Iterator[EvalResult]:
             metric_value=value["estimate"],
             verified=False,
         )
+
+
+def _base_call(facts: Facts) -> str:
+    """How a user loads the base: the revision and the precision that the scores are of."""
+    base = facts.base
+    named = "TINY_MODEL" if base.name == EMBEDDED else f'"{base.hub_id or "BASE"}"'
+    revision = [f'revision="{base.revision}"'] if base.hub_id and base.revision else []
+    own_code = ["trust_remote_code=True"] if facts.recipe.trust_remote_code else []
+    arguments = [named, *revision, *own_code, f'dtype="{facts.precision or "auto"}"']
+    return f"AutoModelForCausalLM.from_pretrained({', '.join(arguments)})"
 
 
 def _trained_languages(facts: Facts) -> list[str]:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +31,7 @@ from flexlora.publishing.base import Base, describe_base
 from flexlora.publishing.card import Facts, card_text
 from flexlora.publishing.hub import check_destination, push
 from flexlora.publishing.portable import portable, rewrite_json
-from flexlora.recipe import dumped, from_dict
+from flexlora.recipe import dumped
 from flexlora.report.spectrum_plot import plot_spectra, require_matplotlib
 from flexlora.version import __version__
 
@@ -185,14 +186,13 @@ def _facts(
 ) -> Facts:
     provenance = pipeline.provenance(folder)
     recipe, of_arm = folder.recipe.arm(arm), provenance["arms"][arm]
-    environment = {key: value for key, value in provenance["environment"].items() if key not in MACHINE}
     described = describe_base(recipe, provenance["models"][0], base)
     penalty = recipe.penalty
     name = folder.recipe.name or "run"
     return Facts(
         title=f"{name}/{arm}" if folder.recipe.arms else name,
         arm=arm,
-        recipe=from_dict(portable(dumped(recipe))),
+        recipe=recipe,
         base=described,
         merged=merged,
         data=[
@@ -207,7 +207,7 @@ def _facts(
                 **provenance,
                 "base": {"name": described.name, "revision": described.revision, "sha256": described.sha256},
                 "arms": {arm: of_arm},
-                "environment": environment,
+                "environment": _of_no_machine(provenance["environment"]),
             }
         ),
         spectrum=adapter_spectrum(
@@ -216,6 +216,12 @@ def _facts(
         audit=None,
         place=place or ".",
     )
+
+
+def _of_no_machine(environment: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in environment.items() if key not in MACHINE}
+    later = kept.pop("continued_on", [])
+    return {**kept, "continued_on": [_of_no_machine(one) for one in later]} if later else kept
 
 
 def _export_merged(facts: Facts, adapter: Adapter, output: Path, dtype: str | None) -> dict[str, Any]:
@@ -248,7 +254,7 @@ def _write_tokenizer(base: Base, folder: Path) -> None:
 def _write_papers(folder: Path, facts: Facts) -> None:
     """What goes with the weights: card, figure, recipe, provenance."""
     plot_spectra({facts.title: facts.spectrum}, folder / FIGURE)
-    recipe = yaml.safe_dump(dumped(facts.recipe), sort_keys=False, allow_unicode=True, width=100)
+    recipe = yaml.safe_dump(portable(dumped(facts.recipe)), sort_keys=False, allow_unicode=True, width=100)
     write_whole(folder / RECIPE, recipe)
     write_json(folder / PROVENANCE, facts.provenance)
     write_whole(folder / CARD, card_text(facts, FIGURE))
