@@ -235,11 +235,16 @@ def _refuse_missing_folder(name: str) -> None:
 
 def _hub_weight_sizes(name: str, revision: str | None) -> list[int]:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError
+        HfHubHTTPError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         files = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, OSError) as error:
         try:  # without a connection a complete copy in the cache will do
             cached = snapshot_download(name, revision=revision, local_files_only=True)
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError):

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flexlora import folder, models, pipeline, preflight
-from flexlora.adapters import lora_pairs
+from flexlora.adapters import initial, lora_pairs
 from flexlora.adapters.initial import find_initial
 from flexlora.errors import UsageError
 from flexlora.files import read_appended
 from flexlora.plan import Plan
-from flexlora.recipe import Recipe, from_dict
+from flexlora.recipe import EMBEDDED, ModelSource, Recipe, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.stage import make_trainer, tokens_of, training_arguments
 from small_models import make_model
@@ -215,3 +215,13 @@ def test_what_the_first_training_saw_is_not_evaluated(values: dict[str, Any], fi
     check(from_dict({**values, **other}), tmp_path / "s")
     with pytest.raises(UsageError, match="in the training data"):
         check(second(values, first, **other), tmp_path / "s")
+
+
+def test_an_exported_adapter_of_the_packaged_model_knows_its_base(first: Path, tmp_path: Path) -> None:
+    shutil.copytree(first / "main/train/adapter", tmp_path / "exported")
+    config = tmp_path / "exported" / "adapter_config.json"
+    for named in (EMBEDDED, "/elsewhere/flexlora/tiny/model"):
+        config.write_text(json.dumps(json.loads(config.read_bytes()) | {"base_model_name_or_path": named}))
+        found = find_initial(str(tmp_path / "exported"))
+        assert initial._other_base(found, ModelSource(name=EMBEDDED)) is None
+        assert "its base was" in str(initial._other_base(found, ModelSource(name="me/other")))

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from flexlora import models
 from flexlora.adapters.saved import CONFIG, WEIGHTS
-from flexlora.adapters.source import CHANGES_THE_BASE, Adapter, compare_tensors, open_adapter
+from flexlora.adapters.source import CHANGES_THE_BASE, Adapter, compare_tensors, find_base, open_adapter
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
 
@@ -108,7 +108,6 @@ def check_initial(initial: InitialAdapter, adapted: PeftModel, base: ModelSource
 
 def _other_base(initial: InitialAdapter, base: ModelSource) -> str | None:
     """What is wrong with the base: by the hash or revision that the adapter's run recorded, or else by name."""
-    named = initial.adapter.config.get("base_model_name_or_path")
     if initial.run is not None:
         recorded = json.loads((initial.run / "environment.json").read_bytes())["inputs"]["models"][0]
         now = models.identity(base)
@@ -125,7 +124,8 @@ def _other_base(initial: InitialAdapter, base: ModelSource) -> str | None:
                 f"({_version(now)}); name that model"
             )
         return None
-    if named and _place(named) != _place(models.place(base)):
+    named = initial.adapter.config.get("base_model_name_or_path")
+    if named and _place(models.place(find_base(initial.adapter, None))) != _place(models.place(base)):
         return (
             f"its base was {named!r}, and model is {base.name!r}; name that model, or, if the two are the same, write "
             f"this one into its {CONFIG}"
