@@ -86,10 +86,10 @@ RULES = (
         instead="train with one process, or in a loop of your own",
     ),
     Rule(
-        where={"parallelism": ("DDP", "FSDP2", "tensor")},
+        where={"parallelism": ("FSDP2", "tensor")},
         support="python",
-        why="recipes train with one process, and several would write the same files",
-        instead="start flexlora without torchrun or accelerate launch, or train with the mixins or a loop of your own",
+        why="recipes train with one process or with DDP, each process with the whole base",
+        instead="start flexlora with torchrun, or train with the mixins or a loop of your own",
     ),
     Rule(
         where={"quantisation": ("quantised",)},

@@ -10,14 +10,14 @@ import gc
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 
-from flexlora import environment, execution, models
+from flexlora import environment, execution, models, processes
 from flexlora.adapters import load_adapter
 from flexlora.adapters.initial import find_initial
 from flexlora.data import Problem
@@ -35,7 +35,7 @@ from flexlora.execution.verdict import Program
 from flexlora.execution.worker import probe
 from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
-from flexlora.generation import complete, generate_samples
+from flexlora.generation import SampleFiles, complete, generate_samples
 from flexlora.plan import Plan
 from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
@@ -66,12 +66,20 @@ def start(
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
     """
-    if isinstance(recipe, Mapping):
-        recipe = from_dict(recipe)
-    elif not isinstance(recipe, Recipe):
-        recipe = load(recipe, overrides)
-    run = open_run(recipe, Path(output) if output else Path("runs") / (recipe.name or "run"), overwrite)
-    return run, check(run, executes, **how)
+    processes.join()
+
+    def prepared() -> tuple[RunFolder, Plan]:
+        resolved = _resolved(recipe, overrides)
+        run = open_run(resolved, Path(output) if output else Path("runs") / (resolved.name or "run"), overwrite)
+        return run, check(run, executes, **how)
+
+    return processes.once(prepared)
+
+
+def _resolved(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: Iterable[str]) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    return from_dict(recipe) if isinstance(recipe, Mapping) else load(recipe, overrides)
 
 
 def run_recipe(
@@ -83,6 +91,8 @@ def run_recipe(
 ) -> RunFolder:
     """The main job, all stages; see `start` for the arguments. Returns the finished run.
 
+    Of several processes all train and generate, and the first does the rest.
+
     Raises:
         UsageError: before the start, for anything wrong or missing.
         FlexError: under way; what is finished is kept, and running again continues.
@@ -91,18 +101,24 @@ def run_recipe(
     with working(run, overwrite, **how):
         train(run)
         generate(run)
-        execute(run, **how)
-        score(run)
-        report(run)
+        if processes.is_first():
+            execute(run, **how)
+            score(run)
+            report(run)
     return run
 
 
 @contextmanager
 def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iterator[None]:
     """Hold the run directory while stages work in it; the recipe and the environment are written first."""
-    with locked(run):
-        begin(run, overwrite)
-        _record_environment(run, **how)
+    with ExitStack() as stack:
+
+        def begun() -> None:
+            stack.enter_context(locked(run))
+            begin(run, overwrite)
+            _record_environment(run, **how)
+
+        processes.once(begun)
         yield
 
 
@@ -115,11 +131,11 @@ def train(run: RunFolder, arms: Sequence[str] = (), probe: bool = True) -> None:
     """
     wanted = arms or run.recipe.arm_names()
     if probe:
-        probe_arms(run, [arm for arm in wanted if starts_fresh(run.train(arm))])
+        probe_arms(run, processes.once(lambda: [arm for arm in wanted if starts_fresh(run.train(arm))]))
     for arm in wanted:
         train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}")
         _free()
-    if wanted:
+    if wanted and processes.is_first():
         write_json(run.path / "trainings.json", trainings(run))
 
 
@@ -148,15 +164,12 @@ def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
 
 
 def generate(run: RunFolder) -> None:
-    """Write the missing completions of everything that the recipe evaluates.
+    """Write the missing completions of everything that the recipe evaluates; several processes share the problems.
 
     Raises:
         UsageError: an arm's adapter has not been trained.
     """
-    pending = [(item, problems) for item, problems in _with_problems(run) if _missing_samples(run, item, problems)]
-    for item, _ in pending:
-        if item.arm is not None and not run.adapter(item.arm).is_dir():
-            raise UsageError(f"{run.adapter(item.arm)}: not trained yet; `flexlora train {run.path}` does that.")
+    pending = processes.once(lambda: _pending(run))
     for group in _by_model(pending):
         model = tokenizer = None
         for item, problems in group:
@@ -165,17 +178,33 @@ def generate(run: RunFolder) -> None:
                 tokenizer = models.load_tokenizer(run.recipe.source(item.model))
                 model = models.load_model(run.recipe.source(item.model))
             model = _as_variant(run, model, item)
+            samples = SampleFiles(run.path / item.path)
             generate_samples(
                 model,
                 tokenizer,
-                problems,
+                processes.mine(problems),
                 run.recipe.sampling,
                 run.recipe.seed,
-                run.path / item.path / "samples.jsonl",
+                samples.mine,
                 label=f"generate {item.label()}",
+                elsewhere=samples.all,
             )
+            processes.wait()
+            processes.once(samples.take_in)
         del model
         _free()
+
+
+def _pending(run: RunFolder) -> list[tuple[Evaluation, list[Problem]]]:
+    """What lacks samples, once those are taken in that the processes of a killed run left."""
+    evaluations = list(_with_problems(run))
+    for item, _ in evaluations:
+        SampleFiles(run.path / item.path).take_in()
+    pending = [(item, problems) for item, problems in evaluations if _missing_samples(run, item, problems)]
+    for item, _ in pending:
+        if item.arm is not None and not run.adapter(item.arm).is_dir():
+            raise UsageError(f"{run.adapter(item.arm)}: not trained yet; `flexlora train {run.path}` does that.")
+    return pending
 
 
 def answer(model: str, prompt: str, adapter: Path | None = None, max_new_tokens: int = 256) -> str:
@@ -340,7 +369,8 @@ def _environment(run: RunFolder, **how: Unpack[How]) -> dict[str, Any]:
     else:
         within = "none" if how.get("sandbox") == Sandbox.NONE else _version("sandbox")
         toolchains = {"sandbox": within, **{code: _version(code) for code in sorted(_languages(run.recipe))}}
-    return {**environment.describe(), "gpu": gpu, "toolchains": toolchains}
+    several = {"processes": processes.count()} if processes.count() > 1 else {}
+    return {**environment.describe(), "gpu": gpu, **several, "toolchains": toolchains}
 
 
 def _version(tool: str) -> str | None:

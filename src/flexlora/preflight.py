@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 
 import torch
 
-from flexlora import execution, models
+from flexlora import execution, models, processes
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
 from flexlora.adapters.initial import InitialAdapter, check_initial, find_initial
 from flexlora.capabilities import require
@@ -28,6 +28,7 @@ from flexlora.models import encode_prompt
 from flexlora.plan import ArmPlan, Plan, optimizer_in_words, penalty_in_words
 from flexlora.recipe import Optimizer, Recipe
 from flexlora.training.engines import refuse_engines
+from flexlora.training.sharing import share
 from flexlora.training.stage import planned_steps, steps_per_epoch, supervised_per_step
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
@@ -69,7 +70,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     models.quiet()
     recipe = run.recipe
     problems = _Problems()
-    problems.attempt(_one_process)
+    problems.attempt(_processes)
     problems.attempt(refuse_engines)
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
@@ -148,7 +149,7 @@ def _supported(of_arm: Recipe) -> None:
         device=models.device().type,
         precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
         quantisation="none",
-        parallelism="one process",
+        parallelism="one process" if processes.count() == 1 else "DDP",
         view=of_arm.penalty.view,
     )
 
@@ -170,12 +171,14 @@ def _trackers_known(recipe: Recipe) -> None:
                 )
 
 
-def _one_process() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        require("recipe", f"WORLD_SIZE is {os.environ['WORLD_SIZE']}", parallelism="DDP")
-    if torch.cuda.device_count() > 1:
+def _processes() -> None:
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
+        require("recipe", "ACCELERATE_USE_FSDP is set", parallelism="FSDP2")
+    gpus = torch.cuda.device_count()
+    if processes.count() == 1 and gpus > 1:
         raise UsageError(
-            f"{torch.cuda.device_count()} GPUs are visible, and one is used; set CUDA_VISIBLE_DEVICES to one of them."
+            f"{gpus} GPUs are visible, and one process uses one; start one for each (`torchrun --nproc_per_node {gpus} "
+            "-m flexlora ...`), or set CUDA_VISIBLE_DEVICES to one of them."
         )
 
 
@@ -234,6 +237,7 @@ def _plan_arm(
     model = models.skeleton(recipe.source(recipe.model))
     targets = resolve_targets(model, of_arm.lora.targets)
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
+    share(of_arm.train, processes.count())
     tokens, left_out = tokenise_all(examples, tokenizer, of_arm.train.max_length)
     checked: list[Tokens] = []
     if validation:

@@ -20,13 +20,14 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from flexlora import processes
 from flexlora.execution.results_file import Done
 from flexlora.execution.verdict import Verdict
 
 FIGURES = 66
 """Columns of the line that are kept for what stands beside the description."""
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, quiet=not processes.is_first())
 
 
 class Advance(Protocol):

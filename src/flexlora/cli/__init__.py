@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from flexlora import processes
 from flexlora.cli import adapters, machine, programs, runs
 from flexlora.errors import FlexError
 from flexlora.version import __version__
@@ -72,7 +73,9 @@ def main() -> None:
     try:
         app()
     except FlexError as error:
-        print(f"flexlora: {error}", file=sys.stderr)
+        if not isinstance(error, processes.FailedElsewhere):
+            who = "flexlora" if processes.is_first() else f"flexlora, process {processes.rank()}"
+            print(f"{who}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as exit_:  # how typer ends, also after Ctrl-C
         if exit_.code == INTERRUPTED and not set(sys.argv[1:2]) & set(KEEP_NOTHING):

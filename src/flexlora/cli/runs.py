@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flexlora import processes
 from flexlora.cli.options import (
     ArmOption,
     DryRunOption,
@@ -46,13 +47,14 @@ def run(
     _announce(plan)
     if dry_run:
         probes = pipeline.probe_arms(folder, folder.recipe.arm_names()) if probe_steps else {}
-        _print_plan(plan, probes) if as_json else None
+        _print_plan(plan, probes) if as_json and processes.is_first() else None
         return
     with pipeline.working(folder, overwrite, sandbox=sandbox, executor=executor):
         pipeline.train(folder, probe=probe_steps is not False)
         pipeline.generate(folder)
-        pipeline.execute(folder, sandbox=sandbox, executor=executor)
-        _finish(folder, as_json)
+        if processes.is_first():
+            pipeline.execute(folder, sandbox=sandbox, executor=executor)
+            _finish(folder, as_json)
 
 
 def train(
@@ -80,10 +82,12 @@ def train(
     arms = arm or folder.recipe.arm_names()
     if dry_run:
         probes = pipeline.probe_arms(folder, arms) if probe_steps else {}
-        _print_plan(plan, probes) if as_json else None
+        _print_plan(plan, probes) if as_json and processes.is_first() else None
         return
     with pipeline.working(folder, overwrite):
         pipeline.train(folder, arms, probe=probe_steps is not False)
+    if not processes.is_first():
+        return
     trainings = pipeline.trainings(folder)
     if as_json:
         adapters = {name: str(folder.adapter(name)) for name in arms}
@@ -115,7 +119,7 @@ def generate(
     folder, _ = pipeline.start(*target_of(target, output, set_), executes=False)
     with pipeline.working(folder):
         pipeline.generate(folder)
-    print_json({"run": str(folder.path)}) if as_json else None
+    print_json({"run": str(folder.path)}) if as_json and processes.is_first() else None
 
 
 def evaluate(
@@ -132,8 +136,9 @@ def evaluate(
     folder, _ = pipeline.start(*target_of(target, output, set_), sandbox=sandbox, executor=executor)
     with pipeline.working(folder, sandbox=sandbox, executor=executor):
         pipeline.generate(folder)
-        pipeline.execute(folder, sandbox=sandbox, executor=executor)
-        _finish(folder, as_json)
+        if processes.is_first():
+            pipeline.execute(folder, sandbox=sandbox, executor=executor)
+            _finish(folder, as_json)
 
 
 def report(run: RunArgument, as_json: JsonOption = False) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flexlora import processes
 from flexlora.data.types import Problem
 from flexlora.files import append_jsonl, read_appended
 from flexlora.generation.decode import Prompt, decode
@@ -21,6 +23,32 @@ def sample_seed(seed: int, task: str, task_id: str, sample: int) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
+@dataclass(frozen=True)
+class SampleFiles:
+    """The files with an evaluation's samples: that of all, and, while several processes generate, one for each."""
+
+    folder: Path
+
+    @property
+    def all(self) -> Path:
+        """Where every sample ends up."""
+        return self.folder / "samples.jsonl"
+
+    @property
+    def mine(self) -> Path:
+        """Where this process writes."""
+        return self.all if processes.count() == 1 else self.folder / f"samples.{processes.rank()}.jsonl"
+
+    def take_in(self) -> None:
+        """Move what the processes wrote to the file of all; called in one of them, while none writes."""
+        known = {(record["task_id"], record["sample"]) for record in read_appended(self.all)}
+        for part in sorted(self.folder.glob("samples.*.jsonl")):
+            for record in read_appended(part):
+                if (record["task_id"], record["sample"]) not in known:  # taken in already, by one that was killed
+                    append_jsonl(self.all, record)
+            part.unlink()
+
+
 def generate_samples(
     model: Any,
     tokenizer: Any,
@@ -29,14 +57,20 @@ def generate_samples(
     seed: int,
     path: Path,
     label: str,
+    elsewhere: Path | None = None,
 ) -> None:
     """Write `sampling.n` completions of every problem to `path`, those that are there already left alone.
+
+    Args:
+        elsewhere: another file whose completions are not made again.
 
     Raises:
         UsageError: a prompt does not fit the model, or the file is damaged.
         FlexError: out of GPU memory, or the disk is full.
     """
-    done = {(record["task_id"], record["sample"]) for record in read_appended(path)}
+    there = [*read_appended(path), *(read_appended(elsewhere) if elsewhere not in (None, path) else ())]
+    wanted = {problem.task_id for problem in problems}
+    done = {(record["task_id"], record["sample"]) for record in there if record["task_id"] in wanted}
     by_id = {problem.task_id: problem for problem in problems}
     samples = tuple(range(sampling.n))
     prompts = [

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from flexlora import processes
 from flexlora.errors import FlexError
 from flexlora.fourier.parameters import whole
 from flexlora.optim.batches import local
@@ -82,14 +83,18 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         self._losses = [*self._losses, loss]
         if self.accelerator.sync_gradients:
-            values = torch.stack(list(self._losses)).tolist()
-            for value, batch in zip(values, self._batches, strict=False):
-                if not math.isfinite(value):
-                    raise self._diverged(f"the loss is {value}", [batch])
+            # (processes, micro-batches); of several processes each has its loss times their number, to take the mean.
+            each = self.accelerator.gather(torch.stack(list(self._losses))).view(-1, len(self._losses)).tolist()
+            wrong = [value for values in each for value in values if not math.isfinite(value)]
+            if wrong:
+                own = each[self.accelerator.process_index]
+                spoilt = [b for b, value in zip(self._batches, own, strict=False) if not math.isfinite(value)]
+                raise self._diverged(f"the loss is {wrong[0]}", spoilt)
+            total = sum(map(sum, each)) / len(each)
             if self._running is None or self.state.global_step == 0:
                 self._running = RunningMean()
             before = self._running.lowest
-            mean = self._running.add(sum(values))
+            mean = self._running.add(total)
             if mean > max(FACTOR * before, self._guessing()):
                 raise self._diverged(f"the loss has risen to {mean:.3g}, from {before:.3g}", self._batches)
         return loss
@@ -114,9 +119,12 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
             raise self._diverged("weights of the adapter are no longer finite", self._batches, self.state.global_step)
         super()._save_checkpoint(model, *args, **kwargs)
 
-    def _diverged(self, what: str, batches: Sequence[Any], step: int | None = None) -> Diverged:
+    def _diverged(self, what: str, batches: Sequence[Any], step: int | None = None) -> FlexError:
+        """What to raise, in every process at once; the first one says it."""
         step = self.state.global_step + 1 if step is None else step
-        keys = self._keys(batches)
+        keys = [key for found in processes.gathered(self._keys(batches)) for key in found]
+        if not processes.is_first():
+            return processes.FailedElsewhere(what)
         more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
         examples = f" (examples {', '.join(keys[:NAMED])}{more})" if keys else ""
         checkpoint = last_checkpoint(Path(self.args.output_dir), before=step)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flexlora import models
+from flexlora import models, processes
 from flexlora.adapters import lora_pairs
 from flexlora.errors import FlexError
 from flexlora.progress import bar
@@ -159,7 +159,8 @@ def check_batches(trainer: FourierTrainer, tokens: Sequence[Tokens], tokenizer: 
     """
     eos = tokenizer.eos_token_id
     labels = [batch["labels"] for batch in trainer.get_train_dataloader()]
-    found, ends = sum(int((part != IGNORED).sum()) for part in labels), sum(int((part == eos).sum()) for part in labels)
+    found = sum(processes.gathered(sum(int((part != IGNORED).sum()) for part in labels)))
+    ends = sum(processes.gathered(sum(int((part == eos).sum()) for part in labels)))
     expected = sum(item.supervised for item in tokens)
     expected_ends = sum(item.labels.count(eos) for item in tokens)
     if ends < expected_ends:

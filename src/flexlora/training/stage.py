@@ -21,7 +21,7 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig
 
-from flexlora import models
+from flexlora import models, processes
 from flexlora.adapters import add_lora
 from flexlora.adapters.initial import find_initial, load_initial
 from flexlora.data.mixture import load_examples
@@ -34,9 +34,10 @@ from flexlora.training.engines import refuse_engines
 from flexlora.training.log import LogFile
 from flexlora.training.memory import explained_memory
 from flexlora.training.padding_free import DocumentCollator, separate_documents
+from flexlora.training.sharing import RightEngine, empty_example, share
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
-from flexlora.training.trainer import FourierTrainer, PaddingFreeTrainer
+from flexlora.training.trainer import FourierTrainer, PaddingFreeTrainer, RecipeTrainer
 
 
 def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
@@ -55,25 +56,28 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         FlexError: training diverged, or memory or the disk is full; what was finished is kept.
     """
     adapter = folder / "adapter"
-    if adapter.is_dir():
+    if processes.once(adapter.is_dir):
         return adapter
     refuse_engines()
     models.quiet()
-    checkpoint = last_checkpoint(folder / "checkpoints")
+    checkpoint = processes.once(lambda: last_checkpoint(folder / "checkpoints"))
     done = step_of(checkpoint)
-    log = LogFile(folder / "log.jsonl", upto=done)
-    every = recipe.train.spectrum_steps
-    spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=done)] if every else []
+    files: list[TrainerCallback] = []
+    if processes.is_first():
+        files.append(LogFile(folder / "log.jsonl", upto=done))
+        if every := recipe.train.spectrum_steps:
+            files.append(SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=done))
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
+    train = tokens_of(recipe, recipe.data, tokenizer)
     trainer = make_trainer(
         recipe,
         tokenizer,
         args=training_arguments(recipe, folder / "checkpoints"),
-        train=tokens_of(recipe, recipe.data, tokenizer),
+        train=train,
         validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
-        callbacks=[log, *spectrum, LogLastStep()],
+        callbacks=[*files, LogLastStep()],
     )
-    total = planned_steps(recipe.train, len(trainer.train_dataset))
+    total = planned_steps(recipe.train, len(train))
     with _explained(folder, recipe):
         with bar(label, total, done=done) as advance:
             trainer.add_callback(ShowProgress(advance))
@@ -83,7 +87,7 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if recipe.validation:
             trainer.evaluate()  # the end of training, whatever eval_steps is
-        _save_adapter(trainer.model, adapter)
+        processes.once(lambda: _save_adapter(trainer.model, adapter))
     return adapter
 
 
@@ -115,7 +119,8 @@ def make_trainer(
     if recipe.train.padding_free:
         separate_documents(model)
         rows = {"data_collator": DocumentCollator(pad_token_id=tokenizer.pad_token_id)}
-    trainer = (PaddingFreeTrainer if recipe.train.padding_free else FourierTrainer)(
+    supervised = supervised or supervised_per_step(recipe.train, train)
+    trainer = (PaddingFreeTrainer if recipe.train.padding_free else RecipeTrainer)(
         model=model,
         args=args,
         train_dataset=as_dataset(train),
@@ -123,9 +128,13 @@ def make_trainer(
         processing_class=tokenizer,
         callbacks=list(callbacks),
         penalty=recipe.penalty.model_dump(),
-        sophia=sophia_options(recipe.optimizer, supervised or supervised_per_step(recipe.train, train)),
+        sophia=sophia_options(recipe.optimizer, supervised),
         **rows,
     )
+    if processes.count() > 1 and args.train_sampling_strategy == "random":
+        # Only now, as TRL leaves out examples without tokens to learn from.
+        trainer.train_dataset = as_dataset([*train, empty_example(tokenizer.eos_token_id)])
+    trainer.add_callback(RightEngine(trainer))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
@@ -157,13 +166,14 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
     """A recipe's training options in the words of TRL."""
     train, optimizer = recipe.train, recipe.optimizer
     dtype = models.dtype_of(recipe.precision)
+    batch_size, accumulation = share(train, processes.count())
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
-        per_device_train_batch_size=train.batch_size,
+        per_device_train_batch_size=batch_size,
         per_device_eval_batch_size=train.batch_size,
-        gradient_accumulation_steps=train.gradient_accumulation_steps,
+        gradient_accumulation_steps=accumulation,
         max_length=train.max_length,
         learning_rate=optimizer.peak_learning_rate,
         weight_decay=optimizer.weight_decay,

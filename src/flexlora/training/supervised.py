@@ -39,9 +39,14 @@ class SupervisedLogits(_Base):  # type: ignore[misc]  # TRL has no types
         targets = rest.pop("labels")[0, keep + 1]
         logits = model(**rest, **{KEEP: keep}, use_cache=False).logits[0].float()  # (supervised, vocabulary)
         loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-        right = (logits.detach().argmax(-1) == targets).float().mean()
-        self._metrics["train" if self.model.training else "eval"]["mean_token_accuracy"].append(right)
-        return loss / (len(keep) if num_items_in_batch is None else num_items_in_batch)
+        if len(keep):
+            right = (logits.detach().argmax(-1) == targets).float().mean()
+            self._metrics["train" if self.model.training else "eval"]["mean_token_accuracy"].append(right)
+        if num_items_in_batch is None:
+            return loss / len(keep)
+        # The gradient is averaged over processes, and the number of tokens is that of all.
+        shares = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        return loss * shares / num_items_in_batch
 
     def _at_once(self, supervised: int) -> bool:
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model

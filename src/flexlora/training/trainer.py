@@ -7,11 +7,18 @@ from trl import SFTTrainer
 from flexlora.training.checkpoints import WholeCheckpoints
 from flexlora.training.divergence import StopWhenDiverged
 from flexlora.training.mixin import FourierMixin
+from flexlora.training.sharing import SharedSteps
 from flexlora.training.sophia import SophiaMixin
 from flexlora.training.supervised import SupervisedLogits
 
 
-class FourierTrainer(WholeCheckpoints, StopWhenDiverged, FourierMixin, SophiaMixin, SFTTrainer):  # type: ignore[misc]
+class FourierTrainer(
+    WholeCheckpoints,
+    StopWhenDiverged,
+    FourierMixin,
+    SophiaMixin,
+    SFTTrainer,  # type: ignore[misc]  # TRL has no types
+):
     """`SFTTrainer` that takes a `penalty` and `sophia`, and stops when training diverges; see the mixins.
 
     Checkpoints are written aside and renamed.
@@ -20,5 +27,9 @@ class FourierTrainer(WholeCheckpoints, StopWhenDiverged, FourierMixin, SophiaMix
     """
 
 
-class PaddingFreeTrainer(SupervisedLogits, FourierTrainer):
-    """`FourierTrainer` on rows without padding, as `DocumentCollator` makes them."""
+class RecipeTrainer(SharedSteps, FourierTrainer):
+    """`FourierTrainer` as recipes use it, with any number of processes."""
+
+
+class PaddingFreeTrainer(SupervisedLogits, RecipeTrainer):
+    """`RecipeTrainer` on rows without padding, as `DocumentCollator` makes them."""
