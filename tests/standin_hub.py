@@ -41,6 +41,8 @@ class StandInHub:
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self._answer(body=True, posted=content)
 
+            do_PUT = do_POST
+
             def _answer(self, body: bool, posted: bytes = b"") -> None:
                 hub.requests.append(f"{self.command} {self.path}")
                 status, headers, content = hub.respond(unquote(urlparse(self.path).path), posted)

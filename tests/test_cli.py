@@ -21,6 +21,7 @@ COMMANDS = (
     "compare",
     "spectrum",
     "merge",
+    "export",
     "recipes",
     "doctor",
 )

@@ -201,5 +201,9 @@ def test_an_arm_is_one_word_apart_from_adamw() -> None:
     adamw, sophia = (recipe.from_dict(values).arm(name).optimizer for name in "ab")
     assert (adamw.name, adamw.decay_rates, adamw.learning_rate) == ("adamw", (0.9, 0.999), 1e-3)
     assert (sophia.name, sophia.decay_rates, sophia.learning_rate) == ("sophia", (0.965, 0.99), 1e-3)
-    given = recipe.from_dict(VALID | {"optimizer": {"name": "sophia", "betas": [0.9, 0.95]}}).optimizer
-    assert given.decay_rates == (0.9, 0.95)
+    given = recipe.from_dict(VALID | {"optimizer": {"name": "sophia", "betas": [0.9, 0.95], "rho": 0.2}}).optimizer
+    assert (given.decay_rates, given.rho_at(300)) == ((0.9, 0.95), 0.2)
+    own = [recipe.Optimizer(name=name) for name in ("adamw", "sophia")]
+    assert [optimizer.peak_learning_rate for optimizer in own] == [2e-4, 1e-4]
+    assert own[1].rho_at(480_000) == pytest.approx(0.04)
+    assert own[1].rho_at(300) == pytest.approx(1.6)

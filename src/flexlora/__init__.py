@@ -6,6 +6,7 @@
     flexlora.train("mbpp-java", overrides=["model=PATH"])           # training alone
     flexlora.evaluate(done.path)                                    # generate, execute and score
     flexlora.compare("runs/a", "runs/b")                            # two runs, paired on their problems
+    flexlora.export(done.path, "export")                            # the adapter with a model card, for others
 
 Heavy libraries are imported when a function needs them, not with the package.
 """
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from flexlora.evaluation.runs import RunComparison
     from flexlora.evaluation.schema import Summary
     from flexlora.folder import RunFolder
+    from flexlora.publishing import Exported
     from flexlora.recipe import Recipe
 
-__all__ = ["__version__", "compare", "evaluate", "run", "train"]
+__all__ = ["__version__", "compare", "evaluate", "export", "run", "train"]
 
 
 def run(
@@ -82,3 +84,37 @@ def compare(run_a: str | Path, run_b: str | Path) -> RunComparison:
     from flexlora.evaluation.runs import compare_runs
 
     return compare_runs(Path(run_a), Path(run_b))
+
+
+def export(
+    run: str | Path,
+    output: str | Path,
+    *,
+    arm: str | None = None,
+    merged: bool = False,
+    dtype: str | None = None,
+    base: str | None = None,
+    push_to: str | None = None,
+    private: bool = False,
+) -> Exported:
+    """Write an arm's adapter, or the model merged from it, as a Hugging Face directory with a model card.
+
+    Args:
+        run: the run's directory.
+        output: the new directory.
+        arm: which; may be left out where the run has one.
+        merged: merge the adapter into its base, with an audit.
+        dtype: of the merged weights; None is the base's own.
+        base: hub id of a base that was a local folder.
+        push_to: OWNER/NAME, to push it to the hub; `output` may then hold this export already.
+        private: make the repository a private one, if it is new.
+
+    Raises:
+        flexlora.errors.UsageError: before the start, for anything wrong or missing.
+        flexlora.errors.FlexError: the merge, the disk or the push failed.
+    """
+    from flexlora.publishing import export_run
+
+    return export_run(
+        Path(run), Path(output), arm=arm, merged=merged, dtype=dtype, base=base, push_to=push_to, private=private
+    )

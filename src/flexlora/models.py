@@ -212,14 +212,19 @@ def identity(source: ModelSource) -> dict[str, Any]:
     name = source.name
     folder = Path(place(source))
     if folder.is_dir():
-        digest = hashlib.sha256()
-        for path in weight_files(folder):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return {"model": name, "revision": None, "sha256": digest.hexdigest()}
+        return {"model": name, "revision": None, "sha256": weights_sha256(folder)}
     # The hub's cache keeps each file under snapshots/COMMIT/.
     config = cached_file(name, "config.json", revision=source.revision)
     return {"model": name, "revision": Path(config).parent.name, "sha256": None}
+
+
+def weights_sha256(folder: Path) -> str:
+    """The hash of the hashes of a model's weight files."""
+    digest = hashlib.sha256()
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _refuse_missing_folder(name: str) -> None:
@@ -230,11 +235,16 @@ def _refuse_missing_folder(name: str) -> None:
 
 def _hub_weight_sizes(name: str, revision: str | None) -> list[int]:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError
+        HfHubHTTPError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         files = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, OSError) as error:
         try:  # without a connection a complete copy in the cache will do
             cached = snapshot_download(name, revision=revision, local_files_only=True)
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError):

@@ -36,7 +36,8 @@ from flexlora.execution.worker import probe
 from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import complete, generate_samples
-from flexlora.preflight import Plan, check
+from flexlora.plan import Plan
+from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
 from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
 from flexlora.report.page import write_report
@@ -105,13 +106,16 @@ def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iter
         yield
 
 
-def train(run: RunFolder, arms: Sequence[str] = ()) -> None:
+def train(run: RunFolder, arms: Sequence[str] = (), probe: bool = True) -> None:
     """Train the adapters of all arms, or of some; finished ones are left alone. Writes `trainings.json`.
 
-    Arms that begin anew are probed first, all of them before any is trained.
+    Args:
+        arms: by default all.
+        probe: take two steps of every arm that begins anew on its longest batches first, before any is trained.
     """
     wanted = arms or run.recipe.arm_names()
-    probe_arms(run, [arm for arm in wanted if starts_fresh(run.train(arm))])
+    if probe:
+        probe_arms(run, [arm for arm in wanted if starts_fresh(run.train(arm))])
     for arm in wanted:
         train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}")
         _free()
@@ -130,10 +134,16 @@ def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
     Raises:
         FlexError: an arm's training would fail; says how, and what to change.
     """
+    if not arms:
+        return {}
+    models.quiet()
+    base = models.load_model(run.recipe.source(run.recipe.model))  # once for all: arms differ in the adapter
     probes = {}
     for arm in arms:
-        probes[arm] = probe_steps(run.recipe.arm(arm), label=f"probe {arm}")
+        probes[arm] = probe_steps(run.recipe.arm(arm), f"probe {arm}", base)
         say(f"probe {arm}: {probes[arm].words()}")
+    del base
+    _free()
     return probes
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, Unpack
 
@@ -26,93 +25,14 @@ from flexlora.execution import How
 from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
-from flexlora.recipe import Optimizer, Penalty, Recipe
+from flexlora.plan import ArmPlan, Plan, optimizer_in_words, penalty_in_words
+from flexlora.recipe import Optimizer, Recipe
 from flexlora.training.engines import refuse_engines
-from flexlora.training.stage import planned_steps, steps_per_epoch
+from flexlora.training.stage import planned_steps, steps_per_epoch, supervised_per_step
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmPlan:
-    """What training one arm comes to."""
-
-    arm: str
-    targets: dict[str, int]
-    """Target module -> how many modules it matches."""
-    trainable_parameters: int
-    init_adapter: str | None
-    """The adapter that it starts from; None starts from zero."""
-    penalty: str
-    """The penalty in words."""
-    examples: int
-    cut: int
-    """Examples longer than `train.max_length`, which lose their end."""
-    left_out: int
-    """Examples, of validation too, whose prompt alone fills `train.max_length`."""
-    validation_examples: int
-    tokens_per_epoch: int
-    supervised_tokens_per_epoch: int
-    optimizer_steps: int
-    petaflops: float
-    """Rough cost: 4 x parameters x tokens (forward, and backward through frozen weights)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a run will do."""
-
-    name: str
-    model: str
-    parameters: int
-    weights_gb: float
-    device: str
-    dtype: str
-    arms: list[ArmPlan]
-    tasks: dict[str, int]
-    """Task -> problems."""
-    completions: int
-    programs: dict[str, int]
-    """Language -> programs to run."""
-    example: dict[str, str] = field(default_factory=dict)
-    """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    def lines(self) -> list[str]:
-        """The plan in words."""
-        said = [
-            f"model      {self.model}: {self.parameters:,} parameters, {self.weights_gb:.2f} GB of weights, "
-            f"{self.dtype} on {self.device}"
-        ]
-        for arm in self.arms:
-            targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())
-            said.append(f"arm        {arm.arm}: {arm.trainable_parameters:,} trainable parameters ({targets})")
-            said += [f"           starts from {arm.init_adapter}"] * (arm.init_adapter is not None)
-            said.append(f"           {arm.penalty}")
-            notes = [f"{arm.cut} cut at max_length"] * bool(arm.cut)
-            notes += [f"{arm.left_out} left out: the prompt alone fills max_length"] * bool(arm.left_out)
-            said.append(
-                f"           {arm.examples} examples an epoch, {arm.supervised_tokens_per_epoch:,} of "
-                f"{arm.tokens_per_epoch:,} tokens supervised{' (' + '; '.join(notes) + ')' if notes else ''}"
-            )
-            said.append(
-                f"           {arm.optimizer_steps} optimizer steps, about {arm.petaflops:.3g} PFLOP; "
-                f"{arm.validation_examples} validation examples"
-            )
-        said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
-        programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
-        said.append(f"           {self.completions} completions, programs to run: {programs}")
-        if not self.example:
-            return [*said, "nothing is trained"]
-        said.append("one training example, as the model sees it:")
-        said += [f"  [masked]     {line}" for line in self.example["masked"].splitlines()]
-        said += [f"  [supervised] {line}" for line in self.example["supervised"].splitlines()]
-        return said
 
 
 class _Problems:
@@ -286,17 +206,6 @@ def _prompts_fit(task: Sequence[Problem], model: Any, tokenizer: Any, name: str)
         )
 
 
-def _in_words(penalty: Penalty) -> str:
-    """Lambda, view, weighting, and whatever else is not as by default."""
-    if not penalty.lam:
-        return "no penalty"
-    defaults = {name: field.default for name, field in Penalty.model_fields.items()}
-    options = {name: value for name, value in penalty.model_dump().items() if value is not None}
-    shown = {name: value for name, value in options.items() if value != defaults[name] and name != "lam"}
-    shown = {name: options[name] for name in ("view", "weighting", "tau")} | shown
-    return f"penalty lam {penalty.lam:g}: " + ", ".join(f"{name} {value}" for name, value in shown.items())
-
-
 def _penalty_fits(adapted: Any, of_arm: Recipe, steps: int) -> None:
     if of_arm.penalty.warmup_steps >= steps:
         raise UsageError(
@@ -349,7 +258,8 @@ def _plan_arm(
         targets=targets.matches,
         trainable_parameters=trainable_parameters(adapted),
         init_adapter=None if initial is None else str(initial.adapter.path),
-        penalty=_in_words(of_arm.penalty),
+        penalty=penalty_in_words(of_arm.penalty),
+        optimizer=optimizer_in_words(of_arm.optimizer, supervised_per_step(of_arm.train, tokens), steps),
         examples=len(tokens),
         cut=sum(item.cut for item in tokens),
         left_out=left_out,

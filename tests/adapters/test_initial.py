@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flexlora import folder, models, pipeline, preflight
-from flexlora.adapters import lora_pairs
+from flexlora.adapters import initial, lora_pairs
 from flexlora.adapters.initial import find_initial
 from flexlora.errors import UsageError
 from flexlora.files import read_appended
-from flexlora.recipe import Recipe, from_dict
+from flexlora.plan import Plan
+from flexlora.recipe import EMBEDDED, ModelSource, Recipe, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.stage import make_trainer, tokens_of, training_arguments
 from small_models import make_model
@@ -47,7 +48,7 @@ def second(values: dict[str, Any], name: Path | str, **changes: Any) -> Recipe:
     return from_dict({**values, "lora": {"init_adapter": str(name), **changes.pop("lora", {})}, **changes})
 
 
-def check(recipe: Recipe, path: Path) -> preflight.Plan:
+def check(recipe: Recipe, path: Path) -> Plan:
     return preflight.check(folder.RunFolder(recipe=recipe, path=path), executes=False)
 
 
@@ -157,6 +158,32 @@ def test_another_base_is_refused_and_a_moved_one_is_not(values: dict[str, Any], 
         check(second(values, copied, model=str(moved)), tmp_path / "s")
 
 
+def test_a_base_from_the_hub_and_the_same_in_a_folder_are_one(
+    values: dict[str, Any], first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = json.loads((first / "environment.json").read_text())
+    recorded["inputs"]["models"][0] = {"model": "some/base", "revision": "ab" * 20, "sha256": None}
+    (first / "environment.json").write_text(json.dumps(recorded))
+    cache = tmp_path / "cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    with pytest.raises(UsageError, match="one of them is not on this machine; name that model"):
+        check(second(values, first), tmp_path / "s")
+    snapshot = cache / "models--some--base" / "snapshots" / ("ab" * 20)
+    shutil.copytree(values["model"], snapshot)
+    check(second(values, first), tmp_path / "s")
+    weights = load_file(snapshot / "model.safetensors")
+    save_file({name: value * 2 for name, value in weights.items()}, snapshot / "model.safetensors")
+    with pytest.raises(UsageError, match=r"its base was 'some/base' \(revision abab"):
+        check(second(values, first), tmp_path / "s")
+
+
+def test_a_configuration_of_a_newer_peft_is_refused(values: dict[str, Any], first: Path, tmp_path: Path) -> None:
+    file = first / "main" / "train" / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_novelty": True, "other_novelty": None}))
+    with pytest.raises(UsageError, match="use_novelty is True there, which this version of PEFT does not know"):
+        check(second(values, first), tmp_path / "s")
+
+
 def test_other_kinds_damage_and_wrong_places_are_refused(values: dict[str, Any], first: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(first / "main/train/adapter", other)
@@ -188,3 +215,13 @@ def test_what_the_first_training_saw_is_not_evaluated(values: dict[str, Any], fi
     check(from_dict({**values, **other}), tmp_path / "s")
     with pytest.raises(UsageError, match="in the training data"):
         check(second(values, first, **other), tmp_path / "s")
+
+
+def test_an_exported_adapter_of_the_packaged_model_knows_its_base(first: Path, tmp_path: Path) -> None:
+    shutil.copytree(first / "main/train/adapter", tmp_path / "exported")
+    config = tmp_path / "exported" / "adapter_config.json"
+    for named in (EMBEDDED, "/elsewhere/flexlora/tiny/model"):
+        config.write_text(json.dumps(json.loads(config.read_bytes()) | {"base_model_name_or_path": named}))
+        found = find_initial(str(tmp_path / "exported"))
+        assert initial._other_base(found, ModelSource(name=EMBEDDED)) is None
+        assert "its base was" in str(initial._other_base(found, ModelSource(name="me/other")))

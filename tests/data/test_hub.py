@@ -10,7 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
+from flexlora import models
+from flexlora.errors import UsageError
+from flexlora.recipe import ModelSource
 from small_models import make_model
 from standin_hub import StandInHub
 
@@ -147,3 +151,10 @@ print(json.dumps([size, model.config.hidden_size, models.load_tokenizer(source).
     assert len(revision) == 40
     assert "cannot be found" in errors[0]
     assert "no weights" in errors[1]
+
+
+def test_a_hub_that_cannot_be_reached_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, match="model 'me/small': cannot be found"):
+        models.check_weights(ModelSource(name="me/small"))

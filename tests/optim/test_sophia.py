@@ -192,8 +192,34 @@ def test_the_first_step_needs_an_estimate_and_the_official_one_does_not() -> Non
     optimizer.add_param_group({"params": [other]})
     optimizer.step()  # the new group has no gradient yet
     other.grad = torch.ones(2)
+    before = p.detach().clone(), optimizer.state[p]["exp_avg"].clone()
     with pytest.raises(RuntimeError, match="no estimate"):
         optimizer.step()
+    assert torch.equal(p.detach(), before[0])  # nor has the first group moved
+    assert torch.equal(optimizer.state[p]["exp_avg"], before[1])
+
+
+@pytest.mark.parametrize("lr", [0.0, torch.tensor(0.0)])
+def test_a_step_at_learning_rate_zero_moves_nothing_and_needs_no_estimate(lr: Any) -> None:
+    """So torch's distributed checkpoints make the state that they load into."""
+    p = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.0]))
+    before = p.detach().clone()
+    optimizer = SophiaG([p], lr=lr, weight_decay=0.5)
+    p.grad = torch.zeros_like(p)
+    optimizer.step()
+    assert torch.equal(p.detach(), before)
+    assert all(not optimizer.state[p][name].any() for name in ("exp_avg", "hessian"))
+    assert optimizer.param_groups[0]["estimates"] == 0
+
+
+def test_the_learning_rate_may_be_a_tensor() -> None:
+    results = []
+    for lr in (0.01, torch.tensor(0.01, dtype=torch.float64)):
+        parameters = make_parameters(torch.float32)
+        train(SophiaG(parameters, lr=lr), parameters, range(4))
+        results.append(parameters)
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_groups_have_their_own_options_and_parameters_without_gradient_are_left_alone() -> None:
@@ -315,9 +341,14 @@ def test_what_it_cannot_do_is_refused() -> None:
     table = torch.nn.Embedding(4, 2, sparse=True)
     sparse = SophiaG(table.parameters(), lr=0.1)
     table(torch.tensor([1])).sum().backward()
-    for call in (lambda: sparse.update_hessian(1), sparse.step):
+    dense = torch.nn.Parameter(torch.ones(2))
+    dense.grad = torch.ones(2)
+    both = SophiaG([{"params": [dense]}, {"params": list(table.parameters())}], lr=0.1)
+    for call in (lambda: sparse.update_hessian(1), sparse.step, lambda: both.update_hessian(1), both.step):
         with pytest.raises(RuntimeError, match="sparse"):
             call()
+    assert not both.state  # nothing was done to the first group
+    assert both.param_groups[0]["estimates"] == 0
 
 
 def test_a_closure_is_called_with_gradients() -> None:

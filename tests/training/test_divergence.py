@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from trl import SFTTrainer
 
 from flexlora import models
 from flexlora.adapters import lora_pairs
@@ -18,6 +17,9 @@ from flexlora.files import read_appended
 from flexlora.recipe import Recipe, dumped, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.divergence import Diverged
+from flexlora.training.padding_free import LENGTHS
+from flexlora.training.trainer import PaddingFreeTrainer
+from scaler import with_scaler
 
 
 @pytest.fixture
@@ -44,18 +46,18 @@ def recipe(benchmark: Path, small_model: Path) -> Recipe:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, torch.Tensor, Any], torch.Tensor]) -> None:
     """Let `change(trainer, loss, inputs)` have the last word on every loss."""
-    honest = SFTTrainer.compute_loss
+    honest = PaddingFreeTrainer.compute_loss
 
     def compute(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         loss = honest(self, model, inputs, *args, **kwargs)
         return change(self, loss, inputs)
 
-    monkeypatch.setattr(SFTTrainer, "compute_loss", compute)
+    monkeypatch.setattr(PaddingFreeTrainer, "compute_loss", compute)
 
 
 def keys_of(recipe: Recipe, inputs: Any) -> list[str]:
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
-    rows = [tuple(row[row != tokenizer.pad_token_id].tolist()) for row in inputs["input_ids"]]
+    rows = [tuple(tokens.tolist()) for tokens in inputs["input_ids"][0].split(inputs[LENGTHS])]
     tokens = stage.tokens_of(recipe, recipe.data, tokenizer)
     return [item.key for item in tokens if tuple(item.input_ids) in rows]
 
@@ -104,15 +106,29 @@ def trainer_of(recipe: Recipe, folder: Path, **train: Any) -> Any:
     return stage.make_trainer(recipe, tokenizer, args=arguments, train=tokens, validation=[])
 
 
-def test_an_exploding_loss_stops_and_a_high_one_does_not(
+def test_an_exploding_loss_stops_and_neither_a_high_one_nor_an_outlier_does(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    factor = {0: 9.0, 1: 9.0, 2: 1.0, 3: 1.9}  # 400 tokens: guessing gives 6, and twice that is the bound
-    spoil(monkeypatch, lambda trainer, loss, _: loss * factor.get(trainer.state.global_step, 4.0))
-    trainer = trainer_of(recipe, tmp_path)
-    with pytest.raises(Diverged, match=r"the loss is 2\d(\.\d)?, after 5\.\d+ before at step 5"):
+    # 400 tokens: guessing gives 6, and so does this model.
+    factor = {0: 9.0, **dict.fromkeys(range(1, 20), 0.3), 8: 2.5}
+    spoil(monkeypatch, lambda trainer, loss, _: loss * factor.get(trainer.state.global_step, 2.5))
+    trainer = trainer_of(recipe, tmp_path, max_steps=30)
+    with pytest.raises(Diverged, match=r"the loss has risen to \d+\.\d+, from 2\.\d+ at step 2[2-9]"):
         trainer.train()
-    assert trainer.state.global_step == 4
+
+
+@pytest.mark.parametrize("overflows", [False, True])
+def test_under_float16_a_gradient_that_is_no_number_at_any_scale_stops(
+    overflows: bool, recipe: Recipe, tmp_path: Path
+) -> None:
+    trainer = with_scaler(trainer_of(recipe, tmp_path, max_steps=16, save_steps=16), 2.0**10)
+    if overflows:
+        next(iter(lora_pairs(trainer.model))).B.register_hook(lambda g: g * torch.inf)
+        with pytest.raises(Diverged, match=r"the gradient's norm is (nan|inf) at step 11 "):
+            trainer.train()
+    else:
+        trainer.train()
+        assert trainer.state.global_step == 16
 
 
 @pytest.mark.parametrize("clip", [1.0, 0.0])

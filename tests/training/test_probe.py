@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from trl import SFTTrainer
 
-from flexlora import folder, pipeline, preflight
+from flexlora import folder, models, pipeline, preflight
 from flexlora.cli import main
 from flexlora.errors import FlexError, UsageError
 from flexlora.files import read_appended
 from flexlora.recipe import Recipe, Train, dumped, from_dict
-from flexlora.training import FourierTrainer, Probe, probe_steps, train_adapter
+from flexlora.training import FourierTrainer, Probe, probe, probe_steps, stage, train_adapter
 from flexlora.training.log import MEASURED
 from flexlora.training.memory import instead
 from flexlora.training.probe import longest
 from flexlora.training.tokens import Tokens
+from flexlora.training.trainer import PaddingFreeTrainer
+from scaler import with_scaler
 from small_models import make_model
 
 
@@ -60,12 +61,12 @@ def test_the_training_after_it_is_the_one_without_it(optimizer: str, values: dic
     recipe = from_dict(values)
     plain = train_adapter(recipe, tmp_path / "plain")
     before = states()
-    probe = probe_steps(recipe)
+    found = probe_steps(recipe)
     assert states() == before
     probed = train_adapter(recipe, tmp_path / "probed")
-    assert len(probe.losses) == 2
-    assert probe.unmoved == ()
-    assert probe.peak_gb is None or torch.cuda.is_available()
+    assert len(found.losses) == 2
+    assert found.unmoved == ()
+    assert found.peak_gb is None or torch.cuda.is_available()
     expected, found = (load_file(path / "adapter_model.safetensors") for path in (plain, probed))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     for name in ("log.jsonl", "spectrum.jsonl"):
@@ -99,7 +100,7 @@ def test_the_longest_come_first_and_come_again_where_there_are_few() -> None:
 
 def test_it_takes_the_steps_of_the_schedule_s_start(values: dict[str, Any]) -> None:
     values["train"] |= {"warmup_steps": 3}
-    assert len(probe_steps(from_dict(values)).losses) == 2
+    assert len(probe_steps(from_dict(values)).losses) == 3  # the first, at a learning rate of 0, does not count
     values["train"] |= {"max_steps": 1, "warmup_steps": 0}
     assert len(probe_steps(from_dict(values)).losses) == 1
 
@@ -118,7 +119,7 @@ def test_memory_that_does_not_suffice(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(SFTTrainer, "compute_loss", fail)
+    monkeypatch.setattr(PaddingFreeTrainer, "compute_loss", fail)
     with pytest.raises(FlexError) as caught:
         probe_steps(from_dict(values))
     assert part in str(caught.value)
@@ -137,18 +138,49 @@ def test_what_to_try_keeps_the_examples_of_a_step() -> None:
 @pytest.mark.parametrize(
     ("factor", "part"),
     [
-        (float("nan"), "before training, in steps on the longest batches: training: the loss is nan at step 1"),
+        (float("nan"), "before training, in steps on the longest batches: the loss is nan at step 1"),
         (0.0, "B of all 6 adapted modules is what it was"),
     ],
 )
 def test_no_number_and_no_movement(
     factor: float, part: str, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = SFTTrainer.compute_loss
-    monkeypatch.setattr(SFTTrainer, "compute_loss", lambda *a, **k: honest(*a, **k) * factor)
+    honest = PaddingFreeTrainer.compute_loss
+    monkeypatch.setattr(PaddingFreeTrainer, "compute_loss", lambda *a, **k: honest(*a, **k) * factor)
     with pytest.raises(FlexError) as caught:
         probe_steps(from_dict({**values, "penalty": {"lam": 0}, "validation": []}))
     assert part in str(caught.value)
+    assert "What is written stays" not in str(caught.value)
+
+
+def test_steps_that_the_gradient_scaler_skips_do_not_count(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(*args: Any, **kwargs: Any) -> FourierTrainer:
+        return with_scaler(stage.make_trainer(*args, **kwargs), 2.0**40)
+
+    monkeypatch.setattr(probe, "make_trainer", make)
+    values["train"]["max_steps"] = 50
+    found = probe_steps(from_dict(values))
+    assert len(found.losses) > 10
+    assert found.unmoved == ()
+    values["train"]["max_steps"] = 3  # skipped, all of them
+    with pytest.raises(FlexError, match="after 3 optimizer steps the adapter has not moved"):
+        probe_steps(from_dict(values))
+
+
+def test_the_base_is_given_back_as_it_was(values: dict[str, Any]) -> None:
+    recipe = from_dict(values)
+    base = models.load_model(recipe.source(recipe.model))
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    other = from_dict(
+        {**values, "lora": {"rank": 2, "targets": "attention"}, "train": {"gradient_checkpointing": True}}
+    )
+    for one in (other, recipe):
+        assert probe_steps(one, base=base).losses == probe_steps(one).losses
+    assert base.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
+    assert not base.is_gradient_checkpointing
 
 
 def test_batches_that_lost_labels(values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,11 +221,10 @@ def test_all_arms_are_probed_before_one_is_trained_and_only_where_they_begin(
     run = folder.RunFolder(recipe=recipe, path=tmp_path)
     (run.train("b") / "adapter").mkdir(parents=True)
     (run.train("c") / "checkpoints" / "checkpoint-2").mkdir(parents=True)
-    (run.train("c") / "checkpoints" / "checkpoint-2" / "complete").touch()
-    (run.train("d") / "checkpoints" / "checkpoint-2").mkdir(parents=True)  # cut short by a kill
+    (run.train("d") / "checkpoints" / ".partial" / "checkpoint-2").mkdir(parents=True)  # cut short by a kill
     calls: list[str] = []
 
-    def probing(recipe: Recipe, label: str) -> Probe:
+    def probing(recipe: Recipe, label: str, base: Any) -> Probe:
         calls.append(label)
         return Probe(longest=1, losses=(1.0,), peak_gb=None, unmoved=())
 
@@ -201,6 +232,9 @@ def test_all_arms_are_probed_before_one_is_trained_and_only_where_they_begin(
     monkeypatch.setattr(pipeline, "train_adapter", lambda recipe, folder, label: calls.append(label))
     pipeline.train(run)
     assert calls == ["probe a", "probe d", "train a", "train b", "train c", "train d"]
+    calls.clear()
+    pipeline.train(run, ["a"], probe=False)
+    assert calls == ["train a"]
 
 
 def test_a_dry_run_probes_where_asked_and_writes_nothing(

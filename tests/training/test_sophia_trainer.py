@@ -242,15 +242,15 @@ def test_what_it_cannot_work_with_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_recipe_s_words_are_the_mixin_s() -> None:
-    assert sophia_options(Optimizer(name="adamw")) is None
-    assert sophia_options(Optimizer(name="sophia")) == {
+    assert sophia_options(Optimizer(name="adamw"), 300) is None
+    assert sophia_options(Optimizer(name="sophia"), 480_000) == {
         "betas": (0.965, 0.99),
         "rho": 0.04,
         "bias_correction": False,
         "interval": 10,
     }
     changed = Optimizer(name="sophia", betas=(0.9, 0.95), rho=0.1, bias_correction=True, hessian_interval=5)
-    assert sophia_options(changed) == {"betas": (0.9, 0.95), "rho": 0.1, "bias_correction": True, "interval": 5}
+    assert sophia_options(changed, 300) == {"betas": (0.9, 0.95), "rho": 0.1, "bias_correction": True, "interval": 5}
 
 
 def test_under_tensor_parallelism_the_mixin_refuses(tmp_path: Path) -> None:

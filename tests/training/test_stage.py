@@ -2,14 +2,14 @@
 
 import errno
 import json
-import os
-import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,33 +19,8 @@ from flexlora.errors import FlexError
 from flexlora.files import read_appended
 from flexlora.recipe import Recipe, dumped, from_dict
 from flexlora.training import stage, train_adapter
+from flexlora.training.checkpoints import last_checkpoint
 from flexlora.training.log import MEASURED
-from flexlora.training.stage import MARKER, last_checkpoint
-
-CODE = """
-import json, os, signal, sys
-from pathlib import Path
-from flexlora.recipe import from_dict
-from flexlora.training import stage
-
-moment, at = sys.argv[3].split(":")
-
-class AfterStep(stage.LogLastStep):
-    def on_step_end(self, args, state, control, **kwargs):
-        super().on_step_end(args, state, control, **kwargs)
-        if moment == "step" and state.global_step == int(at):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-class BeforeMark(stage.MarkComplete):
-    def on_save(self, args, state, control, **kwargs):
-        if moment == "checkpoint" and state.global_step == int(at):
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().on_save(args, state, control, **kwargs)
-
-stage.LogLastStep, stage.MarkComplete = AfterStep, BeforeMark
-stage.train_adapter(from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]))
-"""
-"""Trains, and kills itself at a moment: after a step, or in a checkpoint before it is marked as complete."""
 
 
 @pytest.fixture
@@ -74,10 +49,18 @@ def recipe(benchmark: Path, small_model: Path) -> Recipe:
     )
 
 
-def train(recipe: Recipe, folder: Path, kill: str = "never:0") -> int:
-    """Train in a process of its own; its exit status."""
-    command = [sys.executable, "-c", CODE, json.dumps(dumped(recipe)), str(folder), kill]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+def train(recipe: Recipe, folder: Path, *kills: str) -> None:
+    """Train in processes of their own, each killed at its moment, and at last to the end."""
+    file = folder.with_suffix(".json")
+    file.write_text(json.dumps(dumped(recipe)))
+    command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(file), str(folder), *kills]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+def checkpoints(folder: Path) -> list[str]:
+    """Folders among the checkpoints."""
+    return [path.name for path in (folder / "checkpoints").iterdir() if path.is_dir()]
 
 
 def plain(value: Any) -> Any:
@@ -122,12 +105,12 @@ def test_a_killed_training_continues_to_the_same_adapter_state_and_log(
     changed["penalty"] |= {"reference": "init", "schedule": "target", "target": 0.3}
     recipe = from_dict(changed)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert train(recipe, undisturbed) == 0
-    # In the first epoch before any checkpoint; amid the second, a step beyond one; amid a checkpoint; an epoch's end.
-    for kill in ("step:2", "step:5", "checkpoint:8", "step:9"):
-        assert train(recipe, killed, kill) == -signal.SIGKILL
-    assert {path.name for path in (killed / "checkpoints").glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
-    assert train(recipe, killed) == 0
+    train(recipe, undisturbed)
+    # After every other step, the other ones with Sophia; amid a checkpoint; and where it stands beside two older ones.
+    moments = [(step, 0, "step") for step in range(1 if optimizer == "adamw" else 2, 16, 2)]
+    moments += [(4, 1, "checkpoint"), (8, 1, "checkpoint"), (12, 1, "rotation")]
+    train(recipe, killed, *(f"{moment}:{step}" for step, _, moment in sorted(moments)))
+    assert set(checkpoints(killed)) == {"checkpoint-12", "checkpoint-15"}
     expected = load_file(undisturbed / "adapter" / "adapter_model.safetensors")
     found = load_file(killed / "adapter" / "adapter_model.safetensors")
     assert expected.keys() == found.keys()
@@ -149,35 +132,38 @@ def test_a_killed_training_continues_to_the_same_adapter_state_and_log(
     assert {path.name for path in killed.iterdir()} == {"adapter", "checkpoints", "log.jsonl", "spectrum.jsonl"}
 
 
-@pytest.mark.parametrize("file", ["optimizer.pt", "fourier_penalty.pt", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "file",
+    ["adapter_model.safetensors", "optimizer.pt", "sophia_curvature.pt", "fourier_penalty.pt", "trainer_state.json"],
+)
 def test_a_disk_that_fills_up_in_a_checkpoint_leaves_the_one_before_valid(
     file: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = dumped(recipe)
+    changed["optimizer"] |= {"name": "sophia", "learning_rate": 0.003}
     changed["train"] |= {"max_steps": 6, "save_steps": 2}
     recipe = from_dict(changed)
     undisturbed = train_adapter(recipe, tmp_path / "undisturbed")
-    save, save_state = torch.save, TrainerState.save_to_json
 
     def full(where: Any) -> None:
         if str(where).endswith(f"checkpoint-4/{file}"):
             Path(where).write_bytes(b"half of i")
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def saving(value: Any, where: Any, *args: Any, **kwargs: Any) -> None:
-        full(where)
-        save(value, where, *args, **kwargs)
+    def on_a_full_disk(write: Callable[..., Any], position: int) -> Callable[..., Any]:
+        def writing(*args: Any, **kwargs: Any) -> Any:
+            full(args[position])
+            return write(*args, **kwargs)
 
-    def saving_state(self: Any, where: str) -> None:
-        full(where)
-        save_state(self, where)
+        return writing
 
-    monkeypatch.setattr(torch, "save", saving)
-    monkeypatch.setattr(TrainerState, "save_to_json", saving_state)
+    monkeypatch.setattr(torch, "save", on_a_full_disk(torch.save, 1))
+    monkeypatch.setattr(peft.peft_model, "safe_save_file", on_a_full_disk(peft.peft_model.safe_save_file, 1))
+    monkeypatch.setattr(TrainerState, "save_to_json", on_a_full_disk(TrainerState.save_to_json, 1))
     with pytest.raises(FlexError, match="the disk is full"):
         train_adapter(recipe, tmp_path / "full")
     monkeypatch.undo()
-    assert last_checkpoint(tmp_path / "full" / "checkpoints") == tmp_path / "full" / "checkpoints" / "checkpoint-2"
+    assert checkpoints(tmp_path / "full") == ["checkpoint-2"]
     resumed = train_adapter(recipe, tmp_path / "full")
     expected, found = (load_file(path / "adapter_model.safetensors") for path in (undisturbed, resumed))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -217,14 +203,12 @@ def test_sophia_s_log_has_its_figures_and_adamw_s_has_not(recipe: Recipe, tmp_pa
             assert 0 <= record.get("clipped_fraction", 0) <= 1
 
 
-def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
+def test_the_newest_checkpoint_is_the_one_of_the_latest_step(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) is None
-    for step, complete in ((9, True), (10, True), (100, False)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if complete:
-            (tmp_path / f"checkpoint-{step}" / MARKER).write_text("{}")
+    for name in ("checkpoint-9", "checkpoint-10", ".partial"):
+        (tmp_path / name).mkdir()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    assert not os.path.lexists(tmp_path / "checkpoint-100")
+    assert last_checkpoint(tmp_path, before=10) == tmp_path / "checkpoint-9"
 
 
 @pytest.mark.parametrize("ending", [{"max_steps": 5}, {"epochs": 1.5}])

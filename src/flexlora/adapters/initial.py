@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from flexlora import models
 from flexlora.adapters.saved import CONFIG, WEIGHTS
-from flexlora.adapters.source import CHANGES_THE_BASE, Adapter, compare_tensors, open_adapter
+from flexlora.adapters.source import CHANGES_THE_BASE, Adapter, compare_tensors, find_base, open_adapter
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
 
@@ -92,6 +92,11 @@ def check_initial(initial: InitialAdapter, adapted: PeftModel, base: ModelSource
             where = RECIPE_KEYS.get(key)
             remedy = f"set {where} to {json.dumps(there)}" if where else "only plain LoRA is continued"
             problems.append(f"{where or key} is {there!r} there and {here!r} here; {remedy}")
+    problems += [
+        f"{key} is {config[key]!r} there, which this version of PEFT does not know; only plain LoRA is continued"
+        for key in sorted(config.keys() - expected.keys() - set(MAY_DIFFER))
+        if config[key]
+    ]
     if str(config.get("init_lora_weights")).startswith(CHANGES_THE_BASE):
         problems.append(f"init_lora_weights = {config['init_lora_weights']!r} there has changed the base itself")
     if not problems and (wrong := _other_base(initial, base)):
@@ -103,17 +108,24 @@ def check_initial(initial: InitialAdapter, adapted: PeftModel, base: ModelSource
 
 def _other_base(initial: InitialAdapter, base: ModelSource) -> str | None:
     """What is wrong with the base: by the hash or revision that the adapter's run recorded, or else by name."""
-    named = initial.adapter.config.get("base_model_name_or_path")
     if initial.run is not None:
         recorded = json.loads((initial.run / "environment.json").read_bytes())["inputs"]["models"][0]
         now = models.identity(base)
-        if any(recorded[key] != now[key] for key in ("revision", "sha256")):
+        by = "revision" if recorded["sha256"] is None and now["sha256"] is None else "sha256"
+        there, here = (identity[by] if identity[by] else _sha256_of_cached(identity) for identity in (recorded, now))
+        if there is None or here is None:
+            return (
+                f"its base was {recorded['model']!r} ({_version(recorded)}), and whether {now['model']!r} "
+                f"({_version(now)}) is the same cannot be seen, as one of them is not on this machine; name that model"
+            )
+        if there != here:
             return (
                 f"its base was {recorded['model']!r} ({_version(recorded)}), and model is {now['model']!r} "
                 f"({_version(now)}); name that model"
             )
         return None
-    if named and _place(named) != _place(models.place(base)):
+    named = initial.adapter.config.get("base_model_name_or_path")
+    if named and _place(models.place(find_base(initial.adapter, None))) != _place(models.place(base)):
         return (
             f"its base was {named!r}, and model is {base.name!r}; name that model, or, if the two are the same, write "
             f"this one into its {CONFIG}"
@@ -133,6 +145,18 @@ def load_initial(model: PeftModel, initial: InitialAdapter) -> None:
     if missing or left.unexpected_keys:
         wrong = (missing or left.unexpected_keys)[0]
         raise UsageError(f"lora.init_adapter: {str(initial.adapter.path)!r} does not fit the model, e.g. {wrong}.")
+
+
+def _sha256_of_cached(identity: dict[str, Any]) -> str | None:
+    """The hash of a hub model's weights; None where they are not in the hub's cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(identity["model"], revision=identity["revision"], local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return models.weights_sha256(folder) if models.weight_files(folder) else None
 
 
 def _version(identity: dict[str, Any]) -> str:

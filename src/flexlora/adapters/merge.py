@@ -31,7 +31,7 @@ from flexlora.adapters.audit import (
 from flexlora.adapters.lora import load_adapter
 from flexlora.adapters.prompts import ANSWER, encode, greedy_answer, logits_of, read_prompts, split
 from flexlora.adapters.rounding import SAVED, Rounding, round_to
-from flexlora.adapters.saving import save_merged
+from flexlora.adapters.saving import Complete, save_merged
 from flexlora.adapters.sites import Site, inputs_of, merge_sites, untie
 from flexlora.adapters.source import (
     Adapter,
@@ -59,10 +59,11 @@ def merge_adapter(
     *,
     dtype: str | None = None,
     rounding: Rounding = "nearest",
-    model: str | None = None,
+    model: str | ModelSource | None = None,
     prompts: Path | None = None,
     warn_above: float = WARN_ABOVE,
     measured: Sequence[Rounding] = SAVED,
+    complete: Complete | None = None,
 ) -> MergeAudit:
     """Merge a LoRA adapter into its base, audit the merge in every dtype, and save the result.
 
@@ -75,6 +76,7 @@ def merge_adapter(
         prompts: file of prompts to compare answers on; None takes the packaged sample.
         warn_above: the audit holds a warning if the relative error of the update is larger.
         measured: roundings that the audit measures in the half dtypes, `rounding` among them.
+        complete: writes further files into the output, before it gets its name.
 
     Raises:
         UsageError: something given is missing, does not fit, exists already, or there is no room; nothing was loaded.
@@ -121,7 +123,7 @@ def merge_adapter(
             output=None if output is None else str(output),
         )
         if output is not None:
-            save_merged(wrapped.unload(), tokenizer, audit, output, ids[0])
+            save_merged(wrapped.unload(), tokenizer, audit, output, ids[0], complete)
     return audit
 
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,18 @@ from flexlora.errors import FlexError, UsageError
 from flexlora.files import write_json
 
 AUDIT_FILE = "merge_audit.json"
+Complete = Callable[[Path, MergeAudit], None]
 
 
-def save_merged(model: Any, tokenizer: Any, audit: MergeAudit, output: Path, ids: list[int]) -> None:
+def save_merged(
+    model: Any, tokenizer: Any, audit: MergeAudit, output: Path, ids: list[int], complete: Complete | None = None
+) -> None:
     """Round what was not merged, save aside, verify, and rename.
 
     Args:
         model: the plain model in float32, its merged weights rounded to the audit's dtype already.
         ids: a prompt to compare the loaded model on.
+        complete: writes further files into the verified folder, before it gets its name.
 
     Raises:
         FlexError: a weight is too large for the dtype, the disk is full, or what was saved does not load as it was.
@@ -49,12 +53,14 @@ def save_merged(model: Any, tokenizer: Any, audit: MergeAudit, output: Path, ids
     device = model.device
     model.to(dtype)
     digests = _digests(model)
-    with _aside(output) as folder:
+    with aside(output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_json(folder / AUDIT_FILE, audit.as_dict())
         model.to("meta")  # makes room for what was saved
         _verify(folder, dtype, digests, expected, ids, device)
+        if complete is not None:
+            complete(folder, audit)
 
 
 def _verify(
@@ -90,7 +96,7 @@ def _digests(model: Any) -> dict[str, str]:
 
 
 @contextmanager
-def _aside(output: Path) -> Iterator[Path]:
+def aside(output: Path) -> Iterator[Path]:
     """A folder beside `output` that takes its name if the block succeeds; otherwise nothing is left of it.
 
     Folders that a killed merge left beside this output are removed; one that still runs keeps its own.

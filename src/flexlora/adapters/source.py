@@ -103,12 +103,14 @@ def _refuse_other_kinds(name: str, config: dict[str, Any]) -> None:
         )
 
 
-def find_base(adapter: Adapter, model: str | None) -> ModelSource:
+def find_base(adapter: Adapter, model: str | ModelSource | None) -> ModelSource:
     """The base that the adapter names, or the one that is given instead.
 
     Raises:
         UsageError: none is named.
     """
+    if isinstance(model, ModelSource):
+        return model.model_copy(update={"precision": "float32"})
     if model is not None:
         return ModelSource(name=absolute_if_local(model), precision="float32")
     named = adapter.config.get("base_model_name_or_path")

@@ -1,8 +1,8 @@
 """Walking over parameters with their gradients and state, in lists for torch's `_foreach` operations.
 
-On a GPU one list holds everything of a device and dtype, for the fewest kernels. On a CPU a list holds some hundred
-thousand values, and larger tensors are cut into pieces: an update is several passes over the same memory, and a list
-that stays in the cache is read from memory once. It halves the time of a step.
+On a GPU one list holds everything of a device and dtype, for the fewest kernels. On a CPU every tensor is a list of its
+own, and larger ones are cut into pieces: an update is several passes over the same memory, and a piece that stays in
+the cache is read from memory once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 CACHED = 1 << 17
-"""Values in a list on a CPU."""
+"""The most values in a list on a CPU."""
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 
@@ -35,30 +35,17 @@ def batches(rows: Iterable[Sequence[torch.Tensor]]) -> Iterator[tuple[list[torch
     alike: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         here = tuple(local(tensor) for tensor in row)
-        alike[here[0].device, *(tensor.dtype for tensor in here)].append(here)
-    for (device, *_), members in alike.items():
-        if device.type != "cpu":
-            yield _columns(members)
-            continue
-        gathered: list[Row] = []
-        size = 0
-        for piece in _pieces(members):
-            gathered.append(piece)
-            size += piece[0].numel()
-            if size >= CACHED:
-                yield _columns(gathered)
-                gathered, size = [], 0
-        if gathered:
-            yield _columns(gathered)
-
-
-def _pieces(rows: Iterable[Row]) -> Iterator[Row]:
-    for row in rows:
-        if row[0].numel() <= CACHED or not all(tensor.is_contiguous() for tensor in row):
-            yield row
+        if here[0].device.type == "cpu":
+            yield from _pieces(here)
         else:
-            yield from zip(*(torch.split(tensor.view(-1), CACHED) for tensor in row), strict=True)
+            alike[here[0].device, *(tensor.dtype for tensor in here)].append(here)
+    for members in alike.values():
+        yield tuple(map(list, zip(*members, strict=True)))
 
 
-def _columns(rows: list[Row]) -> tuple[list[torch.Tensor], ...]:
-    return tuple(map(list, zip(*rows, strict=True)))
+def _pieces(row: Row) -> Iterator[tuple[list[torch.Tensor], ...]]:
+    if row[0].numel() <= CACHED or not all(tensor.is_contiguous() for tensor in row):
+        yield tuple([tensor] for tensor in row)
+    else:
+        for piece in zip(*(torch.split(tensor.view(-1), CACHED) for tensor in row), strict=True):
+            yield tuple([tensor] for tensor in piece)

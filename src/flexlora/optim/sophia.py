@@ -22,18 +22,16 @@ are therefore not AdamW's: see docs/optimizers.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import torch
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from flexlora.optim.batches import batches, local
+from flexlora.optim.moves import OFFICIAL_EPSILON, by_official_code, by_paper, threshold
 
 Reference = Literal["paper", "official"]
-
-OFFICIAL_EPSILON = 1e-15
-"""Added to the denominator by the official code."""
 
 
 class SophiaG(Optimizer):
@@ -44,7 +42,7 @@ class SophiaG(Optimizer):
 
     Args:
         params: parameters, or groups of them that may differ in any option.
-        lr: learning rate; the most that a weight moves in a step, apart from weight decay.
+        lr: learning rate, a number or a tensor of one; the most that a weight moves in a step, apart from weight decay.
         betas: decay rates of m, per step, and of h, per estimate.
         rho: how much of a step curvature must allow before it is clipped; larger clips less. The share of clipped
             values is in `statistics`.
@@ -64,7 +62,7 @@ class SophiaG(Optimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float,
+        lr: float | torch.Tensor,
         betas: tuple[float, float] = (0.965, 0.99),
         rho: float = 0.04,
         weight_decay: float = 0.1,
@@ -73,7 +71,7 @@ class SophiaG(Optimizer):
         bias_correction: bool = False,
         reference: Reference = "paper",
     ) -> None:
-        options = {"lr": lr, "betas": betas, "rho": rho, "weight_decay": weight_decay, "eps": eps}
+        options: dict[str, Any] = {"lr": lr, "betas": betas, "rho": rho, "weight_decay": weight_decay, "eps": eps}
         options |= {"bias_correction": bias_correction, "reference": reference}
         # How many estimates h has, and the batch size of the last: kept with the group, so that they are saved with it.
         super().__init__(params, options | {"estimates": 0, "batch_size": 1})
@@ -129,15 +127,14 @@ class SophiaG(Optimizer):
             raise ValueError(f"batch_size {batch_size}: it is the number of sampled labels, at least 1")
         if not any(p.grad is not None for group in self.param_groups for p in group["params"]):
             raise RuntimeError("no parameter has a gradient; call update_hessian after a backward on sampled labels")
-        for group in self.param_groups:
+        for group, parameters in self._with_gradient():
             beta = group["betas"][1]
             factor = (1 - beta) * (1 if group["reference"] == "official" else batch_size)
-            rows: list[Sequence[torch.Tensor]] = [(state["hessian"], p.grad) for p, state in self._with_gradient(group)]
-            for h, g in batches(rows):
+            for h, g in batches((self._state(p)["hessian"], p.grad) for p in parameters):
                 gradients = _as(g, h[0].dtype)
                 torch._foreach_mul_(h, beta)
                 torch._foreach_addcmul_(h, gradients, gradients, value=factor)
-            if rows:
+            if parameters:
                 group["estimates"] += 1
                 group["batch_size"] = int(batch_size)
 
@@ -146,76 +143,47 @@ class SophiaG(Optimizer):
         """One step; parameters without a gradient are left alone.
 
         Raises:
-            RuntimeError: there is no estimate of the curvature yet, or a gradient is sparse.
+            RuntimeError: there is no estimate of the curvature yet, or a gradient is sparse; nothing has moved then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            members = list(self._with_gradient(group))
-            if members and not group["estimates"] and group["reference"] != "official":
-                raise RuntimeError(
-                    "SophiaG has no estimate of the curvature yet; before the first step call "
-                    "GaussNewtonBartlett(optimizer).update(model, batch), or update_hessian(batch_size) after a "
-                    "backward on sampled labels"
-                )
-            move = self._move_official if group["reference"] == "official" else self._move
-            for p, g, m, h in batches((p, p.grad, state["exp_avg"], state["hessian"]) for p, state in members):
+        members = self._with_gradient()
+        if any(parameters and _lacks_estimate(group) for group, parameters in members):
+            raise RuntimeError(
+                "SophiaG has no estimate of the curvature yet; before the first step call "
+                "GaussNewtonBartlett(optimizer).update(model, batch), or update_hessian(batch_size) after a "
+                "backward on sampled labels"
+            )
+        for group, parameters in members:
+            move = by_official_code(group) if group["reference"] == "official" else by_paper(group)
+            states = ((p, self._state(p)) for p in parameters)
+            for p, g, m, h in batches((p, p.grad, state["exp_avg"], state["hessian"]) for p, state in states):
                 weights = _as(p, m[0].dtype)
-                move(group, weights, _as(g, m[0].dtype), m, h)
+                move(weights, _as(g, m[0].dtype), m, h)
                 if weights is not p:
                     torch._foreach_copy_(p, weights)
         return loss
 
-    def _move(
-        self,
-        group: dict[str, Any],
-        p: list[torch.Tensor],
-        g: list[torch.Tensor],
-        m: list[torch.Tensor],
-        h: list[torch.Tensor],
-    ) -> None:
-        # With c = rho: clip(m / max(c h, eps), 1) = clip(m / max(h, eps / c), c) / c, which is a pass less.
-        c, lr = _threshold(group), group["lr"]
-        if group["weight_decay"]:
-            torch._foreach_mul_(p, 1 - lr * group["weight_decay"])
-        torch._foreach_lerp_(m, g, 1 - group["betas"][0])
-        ratio = _clipped_ratio(m, list(torch._foreach_clamp_min(h, group["eps"] / c)), c)
-        torch._foreach_add_(p, ratio, alpha=-lr / c)
+    def _with_gradient(self) -> list[tuple[dict[str, Any], list[Any]]]:
+        """Every group, and its parameters that have a gradient.
 
-    def _move_official(
-        self,
-        group: dict[str, Any],
-        p: list[torch.Tensor],
-        g: list[torch.Tensor],
-        m: list[torch.Tensor],
-        h: list[torch.Tensor],
-    ) -> None:
-        # In the order of the official operations, so that the same values come out to the last bit.
-        beta, lr = group["betas"][0], group["lr"]
-        torch._foreach_mul_(p, 1 - lr * group["weight_decay"])
-        torch._foreach_mul_(m, beta)
-        torch._foreach_add_(m, g, alpha=1 - beta)
-        denominator = torch._foreach_mul(h, group["rho"] * group["batch_size"])
-        torch._foreach_add_(denominator, OFFICIAL_EPSILON)
-        ratio = torch._foreach_abs(m)
-        torch._foreach_div_(ratio, denominator)
-        torch._foreach_clamp_max_(ratio, 1)
-        torch._foreach_addcmul_(p, torch._foreach_sign(m), ratio, value=-lr)
+        Raises:
+            RuntimeError: a gradient is sparse.
+        """
+        members = [(group, [p for p in group["params"] if p.grad is not None]) for group in self.param_groups]
+        if any(p.grad.is_sparse for _, parameters in members for p in parameters):
+            raise RuntimeError("SophiaG takes no sparse gradients; use Embedding(sparse=False)")
+        return members
 
-    def _with_gradient(self, group: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """Parameters that have a gradient, with their state, which is made where there is none."""
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            if p.grad.is_sparse:
-                raise RuntimeError("SophiaG takes no sparse gradients; use Embedding(sparse=False)")
-            state = self.state[p]
-            if not state:
-                for name in ("exp_avg", "hessian"):
-                    state[name] = torch.zeros_like(p, dtype=_state_dtype(p), memory_format=torch.preserve_format)
-            yield p, state
+    def _state(self, p: torch.Tensor) -> dict[str, Any]:
+        """Of a parameter; made where there is none."""
+        state: dict[str, Any] = self.state[p]
+        if not state:
+            for name in ("exp_avg", "hessian"):
+                state[name] = torch.zeros_like(p, dtype=_state_dtype(p), memory_format=torch.preserve_format)
+        return state
 
     @torch.no_grad()
     def statistics(self) -> dict[str, float]:
@@ -224,7 +192,7 @@ class SophiaG(Optimizer):
         Returns:
             `clipped_fraction`: share of the values that the last step clipped (between an estimate and the next step:
             those that it would have clipped with the new h). `h_mean`, `h_max` and `h_zero_fraction` of h, as it is
-            stored; with reference `official` multiplied by N. Empty before the first estimate.
+            stored; with reference `official` multiplied by N. Empty before the first estimate or step.
         """
         sums: dict[Any, list[torch.Tensor]] = defaultdict(list)
         for group in self.param_groups:
@@ -235,7 +203,7 @@ class SophiaG(Optimizer):
                     continue
                 m, h = local(self.state[p]["exp_avg"]).abs(), local(self.state[p]["hessian"])
                 least = h * (group["rho"] * times) + OFFICIAL_EPSILON if official else None
-                least = (h * _threshold(group)).clamp_min_(group["eps"]) if least is None else least
+                least = (h * threshold(group)).clamp_min_(group["eps"]) if least is None else least
                 scale = h.new_tensor(times)
                 top = h.max() * scale if h.numel() else h.new_zeros(())
                 figures = [(m > least).sum(), (h == 0).sum(), h.new_tensor(h.numel()), h.sum() * scale, top]
@@ -272,23 +240,10 @@ class SophiaG(Optimizer):
                 self.state[p][name] = value.to(device=p.device, dtype=_state_dtype(p))
 
 
-def _clipped_ratio(m: list[torch.Tensor], denominator: list[torch.Tensor], most: float) -> list[torch.Tensor]:
-    """clip(m / denominator, most); the denominators may be overwritten."""
-    if m[0].device.type == "cpu":
-        # There a list is no faster than its tensors one by one, which take no new memory: 15 % of a step less.
-        for numerator, ratio in zip(m, denominator, strict=True):
-            torch.div(numerator, ratio, out=ratio).clamp_(-most, most)
-        return denominator
-    ratios = list(torch._foreach_div(m, denominator))
-    torch._foreach_clamp_max_(ratios, most)
-    torch._foreach_clamp_min_(ratios, -most)
-    return ratios
-
-
-def _threshold(group: dict[str, Any]) -> float:
-    """What h is multiplied by in the denominator."""
-    correction = 1 - group["betas"][1] ** group["estimates"] if group["bias_correction"] and group["estimates"] else 1.0
-    return float(group["rho"] / correction)
+def _lacks_estimate(group: dict[str, Any]) -> bool:
+    """Whether a step of it would move weights without one. With learning rate 0 it moves none: by such a step torch's
+    distributed checkpoints make room for the state that they load."""
+    return not group["estimates"] and group["reference"] != "official" and float(group["lr"]) != 0
 
 
 def _state_dtype(p: torch.Tensor) -> torch.dtype:

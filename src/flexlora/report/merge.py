@@ -31,7 +31,7 @@ def print_merge(audit: Mapping[str, Any], console: Console | None = None) -> Non
         table.add_column(Text(column), justify="left" if column in ("dtype", "rounding") else "right")
     for row in audit["rows"]:
         chosen = (row["dtype"], row["rounding"]) == (audit["dtype"], audit["rounding"])
-        table.add_row(*map(Text, _cells(row, effect)), style="bold" if chosen else "")
+        table.add_row(*map(Text, merge_cells(row, effect)), style="bold" if chosen else "")
     console.print(table)
     console.print(Text(LEGEND, "dim"))
     console.print(_worst_table(chosen_row(audit)))
@@ -42,11 +42,24 @@ def print_merge(audit: Mapping[str, Any], console: Console | None = None) -> Non
 
 
 def conclusion(audit: Mapping[str, Any]) -> list[str]:
-    """What the audit means, in sentences."""
+    """What the audit means, in sentences, and for what the paper found."""
+    said, row = findings(audit), chosen_row(audit)
+    if row["disagreement"] is None or row["dtype"] == "float32":
+        return said
+    share = _share_of_effect(row, audit["adapter_effect"])
+    verdict = "can be part of the reason" if share > NEGLIGIBLE else "would not explain it"
+    return [
+        *said,
+        f"The paper found merged adapters to score lower (8.1, 8.2, 8.4): for this adapter rounding {verdict}, at "
+        f"{_percent(share)} % of the adapter's effect on the logits.",
+    ]
+
+
+def findings(audit: Mapping[str, Any]) -> list[str]:
+    """What the audit found, in sentences."""
     effect, row = audit["adapter_effect"], chosen_row(audit)
     if row["disagreement"] is None:
         return [f"{row['dtype']} cannot hold the merged weights."]
-    share = _share_of_effect(row, effect)
     said = [
         f"The adapter changes {_percent(effect['next_token'])} % of the base's next tokens; merging it in "
         f"{_name(row)} errs by {_percent(row['update']['relative_error'])} % of its update and changes "
@@ -60,11 +73,6 @@ def conclusion(audit: Mapping[str, Any]) -> list[str]:
         f"{_percent(exact['disagreement']['next_token'])} % of next tokens."
     )
     said.append(_on_compensation(audit, row["dtype"]))
-    verdict = "can be part of the reason" if share > NEGLIGIBLE else "would not explain it"
-    said.append(
-        f"The paper found merged adapters to score lower (8.1, 8.2, 8.4): for this adapter rounding {verdict}, at "
-        f"{_percent(share)} % of the adapter's effect on the logits."
-    )
     return said
 
 
@@ -98,7 +106,8 @@ def _worst_table(row: Mapping[str, Any]) -> Table:
     return table
 
 
-def _cells(row: Mapping[str, Any], effect: Mapping[str, Any]) -> list[str]:
+def merge_cells(row: Mapping[str, Any], effect: Mapping[str, Any]) -> list[str]:
+    """A row of the audit, for `COLUMNS`."""
     update, said = row["update"], row["disagreement"]
     if said is None:
         return [row["dtype"], row["rounding"], f"{update['overflow']} weights too large"]

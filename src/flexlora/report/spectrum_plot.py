@@ -31,16 +31,25 @@ def check_plot(path: Path) -> None:
     Raises:
         UsageError: matplotlib is not installed, the name does not end in .png, or its folder cannot be written.
     """
-    try:
-        importlib.import_module("matplotlib")
-    except ImportError as error:
-        raise UsageError("--plot needs matplotlib, which is not installed: pip install 'flexlora[plots]'.") from error
+    require_matplotlib("--plot")
     if path.is_dir():
         raise UsageError(f"--plot {path}: is a folder; name a file in it.")
     if path.suffix.lower() != ".png":
         raise UsageError(f"--plot {path}: plots are written as PNG; give a name that ends in .png.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"--plot {path}: the folder {path.parent} does not exist or cannot be written.")
+
+
+def require_matplotlib(what: str) -> None:
+    """Refuse what needs it where it is missing.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise UsageError(f"{what} needs matplotlib, which is not installed: pip install 'flexlora[plots]'.") from error
 
 
 def plot_spectra(spectra: Mapping[str, AdapterSpectrum], path: Path) -> None:

@@ -17,13 +17,15 @@ import torch
 from flexlora.errors import FlexError
 from flexlora.fourier.parameters import whole
 from flexlora.optim.batches import local
+from flexlora.training.checkpoints import last_checkpoint
+from flexlora.training.padding_free import LENGTHS
 
 KEY = "key"
 """Column of a training dataset that names its examples."""
-UNIFORM = 2.0
-"""A loss above so many times that of guessing uniformly has exploded, if it is also above `FACTOR`."""
+DECAY = 0.9
+"""Of the running mean of the steps' losses."""
 FACTOR = 3.0
-"""Times the lowest loss logged so far."""
+"""The loss has exploded where its running mean is above so many times the lowest one, and above that of guessing."""
 NAMED = 16
 """Examples that are listed."""
 
@@ -34,7 +36,20 @@ else:
 
 
 class Diverged(FlexError):
-    """Training cannot go on from here."""
+    """Training cannot go on from here.
+
+    Args:
+        what: what is wrong, at which step, in which examples.
+        kept: what there is to go on from.
+        remedy: what to look at and to change.
+    """
+
+    def __init__(self, what: str, kept: str, remedy: str) -> None:
+        super().__init__(
+            f"training: {what}; {kept}. What is written stays, and running the same again would stop at the same step. "
+            f"{remedy[0].upper()}{remedy[1:]}; start anew with another --output, or --overwrite."
+        )
+        self.what, self.remedy = what, remedy
 
 
 class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no types
@@ -47,6 +62,7 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
     _batches: Sequence[Any] = ()
     _losses: Sequence[torch.Tensor] = ()
+    _running: RunningMean | None = None
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """Keep the micro-batches of the next step, to name their examples."""
@@ -70,24 +86,25 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
             for value, batch in zip(values, self._batches, strict=False):
                 if not math.isfinite(value):
                     raise self._diverged(f"the loss is {value}", [batch])
-            if sum(values) > self._most():
-                raise self._diverged(f"the loss is {sum(values):.3g}, after {self._lowest():.3g} before", self._batches)
+            if self._running is None or self.state.global_step == 0:
+                self._running = RunningMean()
+            before = self._running.lowest
+            mean = self._running.add(sum(values))
+            if mean > max(FACTOR * before, self._guessing()):
+                raise self._diverged(f"the loss has risen to {mean:.3g}, from {before:.3g}", self._batches)
         return loss
 
-    def _lowest(self) -> float:
-        return min((line["loss"] for line in self.state.log_history if "loss" in line), default=math.inf)
-
-    def _most(self) -> float:
-        """The loss from which on it has exploded; without bound until a first loss is logged."""
+    def _guessing(self) -> float:
+        """The loss of guessing uniformly."""
         config = getattr(self.model, "config", None)
-        vocabulary = getattr(config.get_text_config(), "vocab_size", 2) if config is not None else 2
-        return max(FACTOR * self._lowest(), UNIFORM * math.log(vocabulary))
+        return math.log(getattr(config.get_text_config(), "vocab_size", 1)) if config is not None else 0.0
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        # Under fp16 the scaler skips steps whose gradients overflow, and lowers its scale.
         value = float(whole(norm) if isinstance(norm, torch.Tensor) else norm)
-        if self.accelerator.scaler is None and not math.isfinite(value):
+        scaler = self.accelerator.scaler
+        # Under fp16 the scaler skips steps whose scaled gradients overflow, and halves its scale.
+        if not math.isfinite(value) and (scaler is None or scaler.get_scale() <= 1):
             raise self._diverged(f"the gradient's norm is {value}", self._batches)
         return norm
 
@@ -102,14 +119,13 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
         keys = self._keys(batches)
         more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
         examples = f" (examples {', '.join(keys[:NAMED])}{more})" if keys else ""
-        checkpoint = _last(Path(self.args.output_dir), step)
-        kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet"
+        checkpoint = last_checkpoint(Path(self.args.output_dir), before=step)
         return Diverged(
-            f"training: {what} at step {step}{examples}; {kept}. What is written stays, and running the same again "
-            "would stop at the same step. Look at these examples; or change the recipe and start anew (another "
-            f"--output, or --overwrite): a lower optimizer.learning_rate (now {self.args.learning_rate:g}), a longer "
-            f"train.warmup_steps (now {self.args.warmup_steps:g}), a lower train.max_grad_norm (now "
-            f"{self.args.max_grad_norm:g}), or a precision of bfloat16 or float32."
+            f"{what} at step {step}{examples}",
+            f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet",
+            f"look at these examples; or change the recipe: a lower optimizer.learning_rate (now "
+            f"{self.args.learning_rate:g}), a longer train.warmup_steps (now {self.args.warmup_steps:g}), a lower "
+            f"train.max_grad_norm (now {self.args.max_grad_norm:g}), or a precision of bfloat16 or float32",
         )
 
     def _keys(self, batches: Sequence[Any]) -> list[str]:
@@ -122,14 +138,28 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
 
 def _rows(batch: Any) -> list[tuple[int, ...]]:
-    """The tokens of each row of a micro-batch, without padding."""
+    """The tokens of each example of a micro-batch, without padding."""
     ids = batch["input_ids"].cpu()
+    if LENGTHS in batch:
+        return [tuple(tokens.tolist()) for tokens in ids[0].split(batch[LENGTHS])]
     mask = batch["attention_mask"].cpu().bool() if "attention_mask" in batch else torch.ones_like(ids).bool()
     return [tuple(row[keep].tolist()) for row, keep in zip(ids, mask, strict=True)]
 
 
-def _last(folder: Path, step: int) -> Path | None:
-    """The newest checkpoint before a step."""
-    found = {int(path.name.rsplit("-", 1)[1]): path for path in folder.glob("checkpoint-*")}
-    before = [number for number in found if number < step]
-    return found[max(before)] if before else None
+class RunningMean:
+    """Exponentially weighted mean of the losses of steps, corrected for its start, and the lowest it has been.
+
+    A resumed training begins it anew.
+    """
+
+    def __init__(self) -> None:
+        self.lowest = math.inf
+        self._sum = self._weight = 0.0
+
+    def add(self, value: float) -> float:
+        """The mean with this step's value."""
+        self._sum = DECAY * self._sum + (1 - DECAY) * value
+        self._weight = DECAY * self._weight + (1 - DECAY)
+        mean = self._sum / self._weight
+        self.lowest = min(self.lowest, mean)
+        return mean

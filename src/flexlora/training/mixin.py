@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from flexlora.errors import UsageError
 from flexlora.fourier import FourierPenalty
 from flexlora.training.engines import refuse_engines
+from flexlora.training.scaling import SkippedSteps
 
 STATE_FILE = "fourier_penalty.pt"
 
@@ -106,11 +107,8 @@ class FourierMixin(_Base):  # type: ignore[misc]  # transformers has no types
             raise UsageError(f"{file}: {error}.") from error
 
 
-class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class _Follow(SkippedSteps):
     """Does what has its moment outside `training_step`."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called once the model is wrapped, the same on all ranks, and restored, with the number of steps known."""
@@ -124,7 +122,7 @@ class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers has no typ
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called after the optimizer's step, also after one that the gradient scaler skipped."""
-        fourier, skipped = self.trainer.fourier, self.trainer.accelerator.optimizer_step_was_skipped
+        fourier, skipped = self.trainer.fourier, self.skipped
         if fourier.coupling == "decoupled" and not skipped:
             fourier.decay(_ratio(self.trainer.optimizer, fourier.parameters))
         elif skipped and self.trainer._schedule_before:

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import TrainerCallback
 
 from flexlora import models
 from flexlora.adapters import lora_pairs
@@ -29,7 +28,15 @@ from flexlora.recipe import Recipe
 from flexlora.training.divergence import Diverged
 from flexlora.training.engines import refuse_engines
 from flexlora.training.memory import explained_memory
-from flexlora.training.stage import ShowProgress, make_trainer, planned_steps, tokens_of, training_arguments
+from flexlora.training.scaling import SkippedSteps
+from flexlora.training.stage import (
+    ShowProgress,
+    make_trainer,
+    planned_steps,
+    supervised_per_step,
+    tokens_of,
+    training_arguments,
+)
 from flexlora.training.tokens import IGNORED, Tokens
 from flexlora.training.trainer import FourierTrainer
 
@@ -62,12 +69,15 @@ class Probe:
         return said
 
 
-def probe_steps(recipe: Recipe, label: str = "probe") -> Probe:
+def probe_steps(recipe: Recipe, label: str = "probe", base: Any = None) -> Probe:
     """Take two optimizer steps of an arm's training, and a validation batch, and throw them away.
+
+    Steps that a gradient scaler skips (float16), or whose learning rate is 0, do not count.
 
     Args:
         recipe: the arm's recipe (`Recipe.arm`).
         label: shown beside the progress bar.
+        base: the recipe's model, already loaded (`models.load_model`); it is given back as it was. None loads it.
 
     Raises:
         UsageError: model, data or options are wrong.
@@ -77,14 +87,14 @@ def probe_steps(recipe: Recipe, label: str = "probe") -> Probe:
     models.quiet()
     with _randomness_kept(), tempfile.TemporaryDirectory(prefix="flexlora-probe-") as folder:
         try:
-            return _probe(recipe, Path(folder), label)
+            return _probe(recipe, Path(folder), label, base)
         finally:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
 
-def _probe(recipe: Recipe, folder: Path, label: str) -> Probe:
+def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
     train = recipe.train
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     every = tokens_of(recipe, recipe.data, tokenizer)
@@ -105,17 +115,26 @@ def _probe(recipe: Recipe, folder: Path, label: str) -> Probe:
             args=args,
             train=chosen,
             validation=longest(validation, train.batch_size) if validation else [],
-            callbacks=[StopAfter(STEPS), ShowProgress(advance)],
+            callbacks=[ShowProgress(advance)],
+            base=base,
+            supervised=supervised_per_step(train, every),
         )
+        trainer.add_callback(StopAfter(STEPS, trainer))
         check_batches(trainer, chosen, tokenizer)
         before = {pair.module: pair.B.detach().clone() for pair in lora_pairs(trainer.model)}
         try:
             trainer.train()
         except Diverged as error:
-            raise FlexError(f"before training, in steps on the longest batches: {error}") from error
+            raise FlexError(
+                f"before training, in steps on the longest batches: {error.what}. {error.remedy[0].upper()}"
+                f"{error.remedy[1:]}."
+            ) from error
         if validation:
             trainer.evaluate()
     unmoved = check_moved(trainer, before)
+    given_back = trainer.model.unload()
+    given_back.gradient_checkpointing_disable()
+    given_back.disable_input_require_grads()
     return Probe(
         longest=len(chosen[0].input_ids),
         losses=tuple(line["loss"] for line in trainer.state.log_history if "loss" in line),
@@ -164,8 +183,7 @@ def check_moved(trainer: FourierTrainer, before: dict[str, torch.Tensor]) -> tup
         FlexError: all of them.
     """
     unmoved = tuple(pair.module for pair in lora_pairs(trainer.model) if torch.equal(pair.B, before[pair.module]))
-    # Under float16 the scaler skips the first steps while it looks for its scale.
-    if len(unmoved) == len(before) and not trainer.args.fp16:
+    if len(unmoved) == len(before):
         raise FlexError(
             f"training: after {trainer.state.global_step} optimizer steps the adapter has not moved: B of all "
             f"{len(unmoved)} adapted modules is what it was, e.g. {unmoved[0]}. Does the loss depend on these modules "
@@ -175,15 +193,21 @@ def check_moved(trainer: FourierTrainer, before: dict[str, torch.Tensor]) -> tup
     return unmoved
 
 
-class StopAfter(TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Ends a training after some steps, whatever was planned."""
+class StopAfter(SkippedSteps):
+    """Ends a training after so many steps that may move the adapter, whatever was planned."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, steps: int, trainer: FourierTrainer) -> None:
+        super().__init__(trainer)
+        self.left = steps
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        """Called by the trainer after the optimizer's step, or the scaler's skipping it, and before the next rate."""
+        moves = any(group["lr"] > 0 for group in optimizer.param_groups)
+        self.left -= moves and not self.skipped
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer after every optimizer step."""
-        if state.global_step >= self.steps:
+        if self.left <= 0:
             control.should_training_stop = True
 
 

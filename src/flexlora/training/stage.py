@@ -1,9 +1,8 @@
 """The training stage: from an arm's recipe to `train/adapter`, resumable from `train/checkpoints`.
 
 Files: `log.jsonl` (a line per logging step and per validation), `spectrum.jsonl` (the adapter's spectrum every so many
-steps), `checkpoints/checkpoint-N` (complete ones carry a marker, written after everything else, so that a checkpoint
-cut short by a kill is never resumed from), `adapter/` in PEFT's own format, written aside and renamed: when it is
-there, the stage is done.
+steps), `checkpoints/checkpoint-N`, and `adapter/` in PEFT's own format; both are written aside and renamed. When the
+adapter is there, the stage is done.
 """
 
 from __future__ import annotations
@@ -27,18 +26,17 @@ from flexlora.adapters import add_lora
 from flexlora.adapters.initial import find_initial, load_initial
 from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
-from flexlora.files import write_json
 from flexlora.progress import Advance, bar
 from flexlora.recipe import DataSource, Optimizer, Recipe, Train
+from flexlora.training.checkpoints import last_checkpoint, step_of
 from flexlora.training.divergence import KEY
 from flexlora.training.engines import refuse_engines
 from flexlora.training.log import LogFile
 from flexlora.training.memory import explained_memory
+from flexlora.training.padding_free import DocumentCollator, separate_documents
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
-from flexlora.training.trainer import FourierTrainer
-
-MARKER = "complete"
+from flexlora.training.trainer import FourierTrainer, PaddingFreeTrainer
 
 
 def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
@@ -62,9 +60,10 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     refuse_engines()
     models.quiet()
     checkpoint = last_checkpoint(folder / "checkpoints")
-    log = LogFile(folder / "log.jsonl", upto=_step(checkpoint))
+    done = step_of(checkpoint)
+    log = LogFile(folder / "log.jsonl", upto=done)
     every = recipe.train.spectrum_steps
-    spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=_step(checkpoint))] if every else []
+    spectrum = [SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=done)] if every else []
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     trainer = make_trainer(
         recipe,
@@ -72,13 +71,13 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         args=training_arguments(recipe, folder / "checkpoints"),
         train=tokens_of(recipe, recipe.data, tokenizer),
         validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
-        callbacks=[log, *spectrum, LogLastStep(), MarkComplete()],
+        callbacks=[log, *spectrum, LogLastStep()],
     )
     total = planned_steps(recipe.train, len(trainer.train_dataset))
     with _explained(folder, recipe):
-        with bar(label, total, done=_step(checkpoint)) as advance:
+        with bar(label, total, done=done) as advance:
             trainer.add_callback(ShowProgress(advance))
-            if checkpoint is not None and _step(checkpoint) >= total:
+            if checkpoint is not None and done >= total:
                 _restore_finished(trainer, checkpoint)
             else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -96,16 +95,27 @@ def make_trainer(
     train: list[Tokens],
     validation: list[Tokens],
     callbacks: Sequence[TrainerCallback] = (),
+    base: Any = None,
+    supervised: float | None = None,
 ) -> FourierTrainer:
-    """The trainer of an arm, on a model loaded for it, with the adapter that it starts from.
+    """The trainer of an arm, with the adapter that it starts from.
+
+    Args:
+        base: the model; None loads it.
+        supervised: tokens that the loss is taken on in a step of the whole training, where `train` is a part of it.
 
     Raises:
         UsageError: the model cannot be loaded, or options do not fit it.
     """
-    model = add_lora(models.load_model(recipe.source(recipe.model)), recipe.lora, seed=recipe.seed)
+    base = models.load_model(recipe.source(recipe.model)) if base is None else base
+    model = add_lora(base, recipe.lora, seed=recipe.seed)
     if recipe.lora.init_adapter is not None:
         load_initial(model, find_initial(recipe.lora.init_adapter))
-    trainer = FourierTrainer(
+    rows: dict[str, Any] = {}
+    if recipe.train.padding_free:
+        separate_documents(model)
+        rows = {"data_collator": DocumentCollator(pad_token_id=tokenizer.pad_token_id)}
+    trainer = (PaddingFreeTrainer if recipe.train.padding_free else FourierTrainer)(
         model=model,
         args=args,
         train_dataset=as_dataset(train),
@@ -113,7 +123,8 @@ def make_trainer(
         processing_class=tokenizer,
         callbacks=list(callbacks),
         penalty=recipe.penalty.model_dump(),
-        sophia=sophia_options(recipe.optimizer),
+        sophia=sophia_options(recipe.optimizer, supervised or supervised_per_step(recipe.train, train)),
+        **rows,
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
@@ -154,7 +165,7 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         per_device_eval_batch_size=train.batch_size,
         gradient_accumulation_steps=train.gradient_accumulation_steps,
         max_length=train.max_length,
-        learning_rate=optimizer.learning_rate,
+        learning_rate=optimizer.peak_learning_rate,
         weight_decay=optimizer.weight_decay,
         adam_beta1=optimizer.decay_rates[0],
         adam_beta2=optimizer.decay_rates[1],
@@ -180,30 +191,25 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
     )
 
 
-def sophia_options(optimizer: Optimizer) -> dict[str, Any] | None:
-    """What `SophiaMixin` takes besides `training_arguments`; None for another optimizer."""
+def sophia_options(optimizer: Optimizer, supervised: float) -> dict[str, Any] | None:
+    """What `SophiaMixin` takes besides `training_arguments`; None for another optimizer.
+
+    Args:
+        supervised: tokens that the loss is taken on, in a step.
+    """
     if optimizer.name != "sophia":
         return None
     return {
         "betas": optimizer.decay_rates,
-        "rho": optimizer.rho,
+        "rho": optimizer.rho_at(supervised),
         "bias_correction": optimizer.bias_correction,
         "interval": optimizer.hessian_interval,
     }
 
 
 def starts_fresh(folder: Path) -> bool:
-    """Whether training in this folder would begin at step 0: no adapter is finished and no checkpoint complete."""
-    return not (folder / "adapter").is_dir() and not any((folder / "checkpoints").glob(f"checkpoint-*/{MARKER}"))
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; ones that a kill cut short are removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=_step)
-    for path in [path for path in found if not (path / MARKER).exists()]:
-        shutil.rmtree(path)
-        found.remove(path)
-    return found[-1] if found else None
+    """Whether training in this folder would begin at step 0: there is no finished adapter and no checkpoint."""
+    return not (folder / "adapter").is_dir() and last_checkpoint(folder / "checkpoints") is None
 
 
 class LogLastStep(TrainerCallback):  # type: ignore[misc]
@@ -213,14 +219,6 @@ class LogLastStep(TrainerCallback):  # type: ignore[misc]
         """Called by the trainer after every optimizer step."""
         if state.global_step >= state.max_steps:
             control.should_log = True
-
-
-class MarkComplete(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint as complete, after the trainer has written all of it."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer after a checkpoint."""
-        write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER, {"step": state.global_step})
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
@@ -265,6 +263,11 @@ def steps_per_epoch(train: Train, examples: int) -> int:
     return math.ceil(math.ceil(examples / train.batch_size) / train.gradient_accumulation_steps)
 
 
+def supervised_per_step(train: Train, tokens: Sequence[Tokens]) -> float:
+    """Tokens that the loss is taken on in an optimizer step, on average."""
+    return sum(item.supervised for item in tokens) / steps_per_epoch(train, len(tokens))
+
+
 def planned_steps(train: Train, examples: int) -> int:
     """Optimizer steps of a training on so many examples an epoch."""
     return train.max_steps or math.ceil(steps_per_epoch(train, examples) * train.epochs)
@@ -277,7 +280,3 @@ def _save_adapter(model: Any, adapter: Path) -> None:
         shutil.rmtree(aside)
     model.save_pretrained(aside)
     aside.rename(adapter)
-
-
-def _step(checkpoint: Path | None) -> int:
-    return 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1])

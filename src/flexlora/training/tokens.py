@@ -41,6 +41,7 @@ def tokenise(example: Example, tokenizer: Any, max_length: int) -> Tokens:
     start = 0
     while start < min(len(prompt_ids), len(ids)) and prompt_ids[start] == ids[start]:
         start += 1
+    start = max(start, 1)  # nothing predicts the first token
     labels = [IGNORED] * start + ids[start:]
     return Tokens(
         key=f"{example.source} {example.key}",

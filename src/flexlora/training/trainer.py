@@ -1,16 +1,24 @@
-"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty and Sophia-G, as the main job trains."""
+"""`FourierTrainer`: TRL's `SFTTrainer` with the Fourier penalty and Sophia-G; the main job trains without padding."""
 
 from __future__ import annotations
 
 from trl import SFTTrainer
 
+from flexlora.training.checkpoints import WholeCheckpoints
 from flexlora.training.divergence import StopWhenDiverged
 from flexlora.training.mixin import FourierMixin
 from flexlora.training.sophia import SophiaMixin
+from flexlora.training.supervised import SupervisedLogits
 
 
-class FourierTrainer(StopWhenDiverged, FourierMixin, SophiaMixin, SFTTrainer):  # type: ignore[misc]
+class FourierTrainer(WholeCheckpoints, StopWhenDiverged, FourierMixin, SophiaMixin, SFTTrainer):  # type: ignore[misc]
     """`SFTTrainer` that takes a `penalty` and `sophia`, and stops when training diverges; see the mixins.
+
+    Checkpoints are written aside and renamed.
 
     A column `key` of the training dataset names the examples, for messages.
     """
+
+
+class PaddingFreeTrainer(SupervisedLogits, FourierTrainer):
+    """`FourierTrainer` on rows without padding, as `DocumentCollator` makes them."""

@@ -1,45 +1,21 @@
-"""A recipe: the whole configuration of a run, as typed, frozen models.
-
-A recipe is a YAML file. `load` finds it (a path, or the name of a packaged recipe), applies `--set` overrides,
-and checks everything at once: unknown keys, wrong types, values out of range and contradictions between keys are
-all listed in one error. This module knows no other part of the package.
-"""
+"""The parts of a recipe: typed, frozen models with their bounds, defaults and descriptions."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping
-from importlib import resources
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-
-from flexlora.errors import UsageError
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 TargetPreset = Literal["mlp", "paper", "attention", "all"]
 Variant = Literal["base", "adapter", "merged"]
 PromptStyle = Literal["docstring", "three-shot", "stripped", "verbatim"]
 
-ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-RESERVED_ARM_NAMES = ("base", "baselines")
 EMBEDDED = "tiny"
 """Name of the model that comes with FLeX; a folder of that name is `./tiny`."""
-
-# Changing these does not change a run's results, so a run may be continued with other values.
-FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to")
 
 
 class Section(BaseModel):
@@ -52,7 +28,7 @@ class Section(BaseModel):
     def _no_number_from_anything_else(cls, value: Any, info: ValidationInfo) -> Any:
         # Text is let through to floats: YAML reads 1e-4, without a point, as text.
         annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and annotation in (int, float, int | None):
+        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
             raise ValueError(f"expected a number, found {str(value).lower()}")
         if isinstance(value, str) and annotation in (int, int | None):
             raise ValueError(f"expected a whole number, found the text {value!r}")
@@ -222,6 +198,11 @@ class Penalty(Section):
         return self
 
 
+PRETRAINING_RHO = 0.04
+PRETRAINING_TOKENS = 480_000
+"""Sophia's rho and the tokens of a step in its paper (arXiv 2305.14342): clipping is even where rho sqrt(tokens) is."""
+
+
 class Optimizer(Section):
     """The optimizer of the adapter."""
 
@@ -229,8 +210,11 @@ class Optimizer(Section):
         "adamw",
         description="`adamw`, or `sophia`: Sophia-G, which scales steps by the curvature. Both decay decoupled.",
     )
-    learning_rate: float = Field(
-        2e-4, gt=0, description="Peak learning rate; of `sophia` the most that a weight moves in a step."
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Peak learning rate; of `sophia` the most that a weight moves in a step. Null is 2e-4 for `adamw` "
+        "and 1e-4 for `sophia`.",
     )
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = Field(
@@ -239,8 +223,11 @@ class Optimizer(Section):
         "or of the curvature, per estimate (`sophia`; null is [0.965, 0.99]).",
     )
     epsilon: float = Field(1e-8, gt=0, description="For `adamw`: added to the denominator.")
-    rho: float = Field(
-        0.04, gt=0, description="For `sophia`: multiplies the curvature in the denominator; larger clips fewer values."
+    rho: float | None = Field(
+        None,
+        gt=0,
+        description="For `sophia`: multiplies the curvature in the denominator; larger clips fewer values. Null is "
+        "0.04 * sqrt(480000 / N) at N supervised tokens a step, which clips as many as 0.04 does in pretraining.",
     )
     hessian_interval: int = Field(
         10, ge=1, description="For `sophia`: steps from one estimate of the curvature to the next."
@@ -250,6 +237,15 @@ class Optimizer(Section):
         description="For `sophia`: correct the curvature's average for its start at 0, as in trainings of fewer than "
         "about 1000 steps at the defaults.",
     )
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """`learning_rate`, or the optimizer's own."""
+        return self.learning_rate or {"adamw": 2e-4, "sophia": 1e-4}[self.name]
+
+    def rho_at(self, supervised: float) -> float:
+        """`rho`, or what keeps the clipped fraction of pretraining at so many supervised tokens a step."""
+        return self.rho or PRETRAINING_RHO * math.sqrt(PRETRAINING_TOKENS / supervised)
 
     @property
     def decay_rates(self) -> tuple[float, float]:
@@ -273,6 +269,11 @@ class Train(Section):
     batch_size: int = Field(4, ge=1, description="Examples per forward pass.")
     gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes per optimizer step.")
     max_length: int = Field(512, ge=8, description="Longest example in tokens; longer ones are cut at the end.")
+    padding_free: bool = Field(
+        True,
+        description="Put the examples of a batch into one row, each attending to itself only, rather than pad them to "
+        "the longest; false is for models that cannot keep them apart, which are refused.",
+    )
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="Learning-rate schedule.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")
@@ -317,7 +318,7 @@ class Task(Section):
     limit: int | None = Field(None, ge=1, description="Evaluate the first so many problems only.")
 
 
-def _task_from_name(value: Any) -> Any:
+def task_from_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -362,301 +363,5 @@ class ModelSource(Section):
     precision: Precision = "auto"
 
 
-class Recipe(Section):
-    """Everything that a run does, from the model to the report."""
-
-    name: str = Field("", description="Name of the run; by default the recipe's file name.")
-    description: str = Field("", description="One line on what the recipe is for.")
-    model: str = Field(
-        description="Model to adapt: a local folder, a Hugging Face hub id, or `tiny`, which comes with FLeX."
-    )
-    model_revision: str | None = Field(None, description="Revision of a hub model.")
-    trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
-    tokenizer: Tokenizer = Field(Tokenizer(), description="Special tokens for tokenizers that lack them.")
-    precision: Precision = Field(
-        "auto", description="Of the base weights; auto: bfloat16 on a GPU that has it, float32 on a CPU."
-    )
-    baselines: tuple[str, ...] = Field((), description="Further models, evaluated as they are.")
-    data_dir: Path | None = Field(
-        None,
-        description="Folder with the benchmark files; null loads from the Hugging Face hub at pinned revisions.",
-    )
-    data: tuple[DataSource, ...] = Field(
-        (),
-        description="Training data: one dataset or a weighted mixture. None is needed where nothing but `base` is "
-        "evaluated; then nothing is trained.",
-    )
-    validation: tuple[DataSource, ...] = Field((), description="Validation data for the validation loss.")
-    lora: Lora = Field(Lora(), description="The adapter.")
-    penalty: Penalty = Field(Penalty(), description="The Fourier penalty.")
-    optimizer: Optimizer = Field(Optimizer(), description="The optimizer.")
-    train: Train = Field(Train(), description="The training loop.")
-    tasks: tuple[Annotated[Task, BeforeValidator(_task_from_name)], ...] = Field(
-        min_length=1, description="Benchmarks to evaluate."
-    )
-    sampling: Sampling = Field(Sampling(), description="How completions are drawn.")
-    variants: tuple[Variant, ...] = Field(
-        ("base", "adapter"),
-        min_length=1,
-        description="What is evaluated: `base`, `adapter` (on top of the base: the paper's unmerged), `merged`.",
-    )
-    arms: dict[str, dict[str, Any]] = Field(
-        {},
-        description="Named sets of overrides, each trained and evaluated in this run; none means one, `main`.",
-    )
-    execution: Execution = Field(Execution(), description="How programs are run.")
-    seed: int = Field(0, ge=0, description="Seed of adapter initialisation, data order, dropout and sampling.")
-
-    @field_validator("data_dir")
-    @classmethod
-    def _absolute(cls, data_dir: Path | None) -> Path | None:
-        return None if data_dir is None else data_dir.expanduser().resolve()
-
-    @field_validator("model")
-    @classmethod
-    def _one_place(cls, model: str) -> str:
-        return absolute_if_local(model)
-
-    @field_validator("baselines")
-    @classmethod
-    def _their_places(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(absolute_if_local, baselines))
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = []
-        names = [task.name for task in self.tasks]
-        problems += [f"tasks: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
-        for field in ("variants", "baselines"):
-            values = getattr(self, field)
-            if len(set(values)) < len(values):
-                problems.append(f"{field}: {', '.join(values)} names something twice")
-        if self.model in self.baselines:
-            problems.append(f"baselines: {self.model!r} is the model itself; variant base evaluates it")
-        if self.arm_names() and not self.data:
-            problems.append("data: nothing to train on; name a dataset, or evaluate the model alone: variants: [base]")
-        for arm in self.arms:
-            if not ARM_NAME.fullmatch(arm) or arm in RESERVED_ARM_NAMES:
-                problems.append(
-                    f"arms: {arm!r} cannot name an arm; use letters, digits, '.', '_' or '-', and not "
-                    f"{' or '.join(RESERVED_ARM_NAMES)}"
-                )
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def source(self, model: str) -> ModelSource:
-        """How to load the recipe's model or one of its baselines."""
-        return ModelSource(
-            name=model,
-            revision=self.model_revision if model == self.model else None,
-            trust_remote_code=self.trust_remote_code,
-            tokenizer=self.tokenizer,
-            precision=self.precision,
-        )
-
-    def arm_names(self) -> tuple[str, ...]:
-        """The arms of the run: those of the recipe, or `main` alone; none where only the base is evaluated."""
-        if self.variants == ("base",):
-            return ()
-        return tuple(self.arms) or ("main",)
-
-    def arm(self, name: str) -> Recipe:
-        """The recipe of one arm: its overrides applied, without further arms."""
-        overrides = self.arms.get(name, {})
-        return _build(merged(dumped(self) | {"arms": {}}, overrides), where=f"arms.{name}.")
-
-
-# What an arm may change: how the adapter is trained, not what all arms share.
-ARM_KEYS = ("data", "validation", "lora", "penalty", "optimizer", "train", "seed")
-
-
-def packaged() -> dict[str, Path]:
-    """Packaged recipes by name, e.g. `mbpp-java` or `paper/round1-mbpp`."""
-    root = Path(str(resources.files("flexlora") / "recipes"))
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
-
-
-def find(recipe: str) -> Path:
-    """The file of a recipe given as a path or as the name of a packaged one.
-
-    Raises:
-        UsageError: there is no such file and no such name.
-    """
-    path = Path(recipe)
-    if path.is_file():
-        return path
-    known = packaged()
-    if recipe in known:
-        return known[recipe]
-    close = difflib.get_close_matches(Path(recipe).stem, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise UsageError(
-        f"recipe {recipe!r}: no such file, and no packaged recipe of that name.{hint} Packaged: {', '.join(known)}."
-    )
-
-
-def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read, override and check a recipe.
-
-    Args:
-        recipe: a path, or the name of a packaged recipe.
-        overrides: `dotted.key=value` strings, the value in YAML (`--set` on the command line).
-
-    Raises:
-        UsageError: the file is missing or is not YAML, or the recipe is wrong; all errors are listed.
-    """
-    path = find(str(recipe))
-    values = read_yaml(path)
-    values.setdefault("name", path.stem)
-    given = list(overrides)
-    for override in given:
-        values = merged(values, parse_override(override))
-    source = f"recipe {path}" + "".join(f" with --set {override}" for override in given)
-    return _build(values, where="", source=source)
-
-
-def from_dict(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain values, checked like a file."""
-    return _build(dict(values), where="")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        UsageError: it cannot be read, is not YAML, or is not a mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader))
-        values = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: a recipe is a mapping of keys to values, found {type(values).__name__}.")
-    return values
-
-
-def _refuse_doubled_keys(node: yaml.Node | None) -> None:
-    """PyYAML takes the last of two equal keys without a word."""
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-            _refuse_doubled_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_doubled_keys(item)
-
-
-def parse_override(text: str) -> dict[str, Any]:
-    """`"train.epochs=1"` as `{"train": {"epochs": 1}}`.
-
-    Raises:
-        UsageError: there is no `=`, no key, or the value is not YAML.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not all(key.split(".")):
-        raise UsageError(f"--set {text!r}: write it as key=value, e.g. --set train.epochs=1.")
-    try:
-        nested: Any = yaml.safe_load(value) if value else None
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {text!r}: the value is not YAML: {error}") from error
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    assert isinstance(nested, dict)
-    return nested
-
-
-def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with `overrides` laid over it; mappings are merged, everything else is replaced."""
-    result = dict(values)
-    for key, override in overrides.items():
-        old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(override, Mapping)
-        result[key] = merged(old, override) if both else override  # type: ignore[arg-type]
-    return result
-
-
-def dumped(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain values, every default written out: what `recipe.yaml` of a run holds."""
-    return recipe.model_dump(mode="json")
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ between two dumped recipes, without those that leave results unchanged."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in {**old, **new}:
-        a, b = old.get(key), new.get(key)
-        dotted = f"{prefix}{key}"
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found |= differences(a, b, f"{dotted}.")
-        elif a != b and dotted not in FREE_KEYS:
-            found[dotted] = (a, b)
-    return found
-
-
-def _build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Recipe:
-    recipe, problems = _check(values, where)
-    arms = values.get("arms")
-    for name, overrides in arms.items() if isinstance(arms, Mapping) else ():
-        if not isinstance(overrides, Mapping):
-            continue  # reported above
-        problems += [
-            f"arms.{name}.{key}: the same for all arms of a run; an arm may change {', '.join(ARM_KEYS)}"
-            for key in overrides
-            if key in Recipe.model_fields and key not in ARM_KEYS
-        ]
-        in_arm = _check(merged({**values, "arms": {}}, overrides), where=f"arms.{name}.")[1]
-        problems += [p for p in in_arm if p.removeprefix(f"arms.{name}.") not in problems]
-    if recipe is not None and not problems:
-        return recipe
-    raise UsageError(f"{source} is not valid:\n" + "\n".join(f"- {problem}" for problem in dict.fromkeys(problems)))
-
-
-def _check(values: Mapping[str, Any], where: str) -> tuple[Recipe | None, list[str]]:
-    try:
-        return Recipe.model_validate(values), []
-    except ValidationError as error:
-        # A list whose items are all wrong is also reported as too short, which would mislead.
-        items = [item for item in error.errors() if item["type"] != "too_short" or item["input"] in ([], ())]
-        return None, [_describe(item, where) for item in items]
-
-
-def _describe(error: Any, where: str) -> str:
-    """One pydantic error in words: key, what is wrong, the value."""
-    # Pydantic names the branch of a union in the location (`lora.targets.tuple[...]`); users wrote only the key.
-    parts = [
-        part for part in error["loc"] if not (isinstance(part, str) and re.search(r"[\[(]|^(literal|tuple)", part))
-    ]
-    key = where + ".".join(map(str, parts))
-    if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(parts[-1]), _known_keys(parts[:-1]), n=1)
-        return f"{key}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "; see `docs/reference/recipe`")
-    if error["type"] == "missing":
-        return f"{key}: missing; every recipe needs it"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error" and not parts:
-        return f"{where}{message}"
-    given = "" if error["type"] == "value_error" else f" (found {error['input']!r})"
-    return f"{key}: {message[0].lower() + message[1:]}{given}"
-
-
-def _known_keys(location: list[Any]) -> list[str]:
-    """The keys that are valid at a place in the recipe, for suggestions."""
-    section: Any = Recipe
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        section = next((s for s in _sections() if s.__name__ in str(annotation)), None)
-        if section is None:
-            return []
-    return list(section.model_fields)
-
-
-def _sections() -> tuple[type[Section], ...]:
-    return (Tokenizer, DataSource, Lora, Penalty, Optimizer, Train, Task, Sampling, Execution)
+SECTIONS = (Tokenizer, DataSource, Lora, Penalty, Optimizer, Train, Task, Sampling, Execution)
+"""All parts of a recipe."""

@@ -1,0 +1,67 @@
+"""Arguments and options that several commands share, and what they do with them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from flexlora.errors import UsageError
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a packaged one.")]
+TargetArgument = Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the directory of a run.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+]
+OutputOption = Annotated[Path | None, typer.Option("--output", help="Run directory (default: runs/NAME).")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Delete what an earlier run left there and start anew.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, and stop.")]
+ProbeOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--probe-steps/--no-probe-steps",
+        help="Take two steps on the longest batches first, and throw them away: with --dry-run where asked for, else "
+        "unless refused.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
+SandboxOption = Annotated[
+    Literal["bubblewrap", "none"],
+    typer.Option("--sandbox", help="none: programs run without one, with all your rights. For trusted ones only."),
+]
+ExecutorOption = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--executor", help="Where programs run: here, or on all nodes of a Ray cluster that runs already."),
+]
+ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm; repeatable.")]
+
+
+def target_of(target: str, output: Path | None, overrides: list[str] | None) -> tuple[Any, Path | None, list[str]]:
+    """The arguments of `pipeline.start` for a recipe, or for a run directory, whose recipe is read from it."""
+    if not is_run(target):
+        return target, output, overrides or []
+    if overrides or output:
+        raise UsageError(f"{target} is a run: its recipe is fixed; --set and --output go with a recipe.")
+    return str(Path(target) / "recipe.yaml"), Path(target), []
+
+
+def is_run(target: str) -> bool:
+    """Whether a run's directory is named."""
+    return (Path(target) / "recipe.yaml").is_file()
+
+
+def refuse_given(where: str, options: dict[str, Any]) -> None:
+    """Refuse options that mean nothing here, rather than pass over them."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise UsageError(f"{', '.join(given)}: not to be given here ({where}).")
+
+
+def print_json(value: Any) -> None:
+    """One line on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -1,0 +1,195 @@
+"""Commands on a run: its stages one by one or all at once, its report, and two runs compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flexlora.cli.options import (
+    ArmOption,
+    DryRunOption,
+    ExecutorOption,
+    JsonOption,
+    OutputOption,
+    OverwriteOption,
+    ProbeOption,
+    RecipeArgument,
+    RunArgument,
+    SandboxOption,
+    SetOption,
+    TargetArgument,
+    print_json,
+    refuse_given,
+    target_of,
+)
+from flexlora.errors import UsageError
+
+
+def run(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    probe_steps: ProbeOption = None,
+    sandbox: SandboxOption = "bubblewrap",
+    executor: ExecutorOption = "local",
+    as_json: JsonOption = False,
+) -> None:
+    """The main job: train every arm, generate, execute, score and report. Running again continues."""
+    from flexlora import pipeline
+
+    _refuse_probe(probe_steps, dry_run)
+    folder, plan = pipeline.start(recipe, output, set_ or (), overwrite, sandbox=sandbox, executor=executor)
+    _announce(plan)
+    if dry_run:
+        probes = pipeline.probe_arms(folder, folder.recipe.arm_names()) if probe_steps else {}
+        _print_plan(plan, probes) if as_json else None
+        return
+    with pipeline.working(folder, overwrite, sandbox=sandbox, executor=executor):
+        pipeline.train(folder, probe=probe_steps is not False)
+        pipeline.generate(folder)
+        pipeline.execute(folder, sandbox=sandbox, executor=executor)
+        _finish(folder, as_json)
+
+
+def train(
+    target: TargetArgument,
+    arm: ArmOption = None,
+    set_: SetOption = None,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    probe_steps: ProbeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the adapters of a recipe, of all arms or of some."""
+    from flexlora import pipeline
+    from flexlora.report.trainings import print_trainings
+
+    _refuse_probe(probe_steps, dry_run)
+    folder, plan = pipeline.start(*target_of(target, output, set_), overwrite, executes=False)
+    if not folder.recipe.arm_names():
+        raise UsageError("train: the recipe evaluates the base only; add adapter or merged to its variants.")
+    unknown = set(arm or ()) - set(folder.recipe.arm_names())
+    if unknown:
+        raise UsageError(f"--arm {min(unknown)}: the recipe has {', '.join(folder.recipe.arm_names())}.")
+    _announce(plan)
+    arms = arm or folder.recipe.arm_names()
+    if dry_run:
+        probes = pipeline.probe_arms(folder, arms) if probe_steps else {}
+        _print_plan(plan, probes) if as_json else None
+        return
+    with pipeline.working(folder, overwrite):
+        pipeline.train(folder, arms, probe=probe_steps is not False)
+    trainings = pipeline.trainings(folder)
+    if as_json:
+        adapters = {name: str(folder.adapter(name)) for name in arms}
+        print_json({"run": str(folder.path), "adapters": adapters, "trainings": trainings["trainings"]})
+    else:
+        print_trainings(trainings)
+
+
+def generate(
+    target: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe or a run; with --prompt: a model.")],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Answer this prompt once, and stop.")] = None,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="With --prompt: an adapter to put on.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="With --prompt: longest answer (default: 256).")
+    ] = None,
+    set_: SetOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate the missing completions of a run; or answer one prompt: generate MODEL --prompt TEXT."""
+    from flexlora import pipeline
+
+    if prompt is not None:
+        refuse_given("with --prompt there is no run", {"--set": set_, "--output": output})
+        answer = pipeline.answer(target, prompt, adapter, max_new_tokens or 256)
+        print_json({"completion": answer}) if as_json else typer.echo(answer)
+        return
+    refuse_given("without --prompt", {"--adapter": adapter, "--max-new-tokens": max_new_tokens})
+    folder, _ = pipeline.start(*target_of(target, output, set_), executes=False)
+    with pipeline.working(folder):
+        pipeline.generate(folder)
+    print_json({"run": str(folder.path)}) if as_json else None
+
+
+def evaluate(
+    target: TargetArgument,
+    set_: SetOption = None,
+    output: OutputOption = None,
+    sandbox: SandboxOption = "bubblewrap",
+    executor: ExecutorOption = "local",
+    as_json: JsonOption = False,
+) -> None:
+    """Generate, execute and score a run whose adapters are trained."""
+    from flexlora import pipeline
+
+    folder, _ = pipeline.start(*target_of(target, output, set_), sandbox=sandbox, executor=executor)
+    with pipeline.working(folder, sandbox=sandbox, executor=executor):
+        pipeline.generate(folder)
+        pipeline.execute(folder, sandbox=sandbox, executor=executor)
+        _finish(folder, as_json)
+
+
+def report(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Write a run's report.html, and print its tables."""
+    from flexlora import folder, pipeline
+    from flexlora.evaluation.schema import read_summary
+    from flexlora.report.terminal import print_summary
+    from flexlora.report.trainings import print_trainings
+
+    run_folder = folder.existing(run)
+    page = pipeline.report(run_folder)
+    if as_json:
+        print_json({"report": str(page)})
+    else:
+        print_summary(read_summary(run))
+        print_trainings(pipeline.trainings(run_folder))
+        typer.echo(f"report: {page}")
+
+
+def compare(run_a: RunArgument, run_b: RunArgument, as_json: JsonOption = False) -> None:
+    """Compare the scores of two runs, paired on their problems (B minus A)."""
+    from flexlora.evaluation.runs import compare_runs
+    from flexlora.report.terminal import print_comparison
+
+    compared = compare_runs(run_a, run_b)
+    print_json(compared.as_dict()) if as_json else print_comparison(compared)
+
+
+def _refuse_probe(probe_steps: bool | None, dry_run: bool) -> None:
+    if probe_steps and not dry_run:
+        raise UsageError("--probe-steps goes with --dry-run; a training that begins anew takes these steps anyway.")
+
+
+def _print_plan(plan: Any, probes: dict[str, Any]) -> None:
+    probed = {"probes": {arm: probe.as_dict() for arm, probe in probes.items()}} if probes else {}
+    print_json({**plan.as_dict(), **probed})
+
+
+def _announce(plan: Any) -> None:
+    from flexlora.progress import say
+
+    for line in plan.lines():
+        say(line)
+
+
+def _finish(folder: Any, as_json: bool) -> None:
+    """Score and report, the end of `run` and of `evaluate`."""
+    from flexlora import pipeline
+    from flexlora.report.terminal import print_summary
+    from flexlora.report.trainings import print_trainings
+
+    summary = pipeline.score(folder)
+    page = pipeline.report(folder)
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+        print_trainings(pipeline.trainings(folder))
+        typer.echo(f"report: {page}")

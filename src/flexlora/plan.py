@@ -1,0 +1,128 @@
+"""`Plan`: what a run will do, as preflight found it, in values and in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flexlora.recipe import Optimizer, Penalty
+
+RHO_OFF = 4
+"""A rho so many times the usual one, or so many times below it, is remarked upon."""
+SETTLED = 0.9
+"""Share of its size that the curvature's average should come to within a training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmPlan:
+    """What training one arm comes to."""
+
+    arm: str
+    targets: dict[str, int]
+    """Target module -> how many modules it matches."""
+    trainable_parameters: int
+    init_adapter: str | None
+    """The adapter that it starts from; None starts from zero."""
+    penalty: str
+    """The penalty in words."""
+    optimizer: str
+    """The optimizer in words, with what is wrong for a training of this length and these batches."""
+    examples: int
+    cut: int
+    """Examples longer than `train.max_length`, which lose their end."""
+    left_out: int
+    """Examples, of validation too, whose prompt alone fills `train.max_length`."""
+    validation_examples: int
+    tokens_per_epoch: int
+    supervised_tokens_per_epoch: int
+    optimizer_steps: int
+    petaflops: float
+    """Rough cost: 4 x parameters x tokens (forward, and backward through frozen weights)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do."""
+
+    name: str
+    model: str
+    parameters: int
+    weights_gb: float
+    device: str
+    dtype: str
+    arms: list[ArmPlan]
+    tasks: dict[str, int]
+    """Task -> problems."""
+    completions: int
+    programs: dict[str, int]
+    """Language -> programs to run."""
+    example: dict[str, str] = field(default_factory=dict)
+    """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The plan in words."""
+        said = [
+            f"model      {self.model}: {self.parameters:,} parameters, {self.weights_gb:.2f} GB of weights, "
+            f"{self.dtype} on {self.device}"
+        ]
+        for arm in self.arms:
+            targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())
+            said.append(f"arm        {arm.arm}: {arm.trainable_parameters:,} trainable parameters ({targets})")
+            said += [f"           starts from {arm.init_adapter}"] * (arm.init_adapter is not None)
+            said += [f"           {arm.penalty}", f"           {arm.optimizer}"]
+            notes = [f"{arm.cut} cut at max_length"] * bool(arm.cut)
+            notes += [f"{arm.left_out} left out: the prompt alone fills max_length"] * bool(arm.left_out)
+            said.append(
+                f"           {arm.examples} examples an epoch, {arm.supervised_tokens_per_epoch:,} of "
+                f"{arm.tokens_per_epoch:,} tokens supervised{' (' + '; '.join(notes) + ')' if notes else ''}"
+            )
+            said.append(
+                f"           {arm.optimizer_steps} optimizer steps, about {arm.petaflops:.3g} PFLOP; "
+                f"{arm.validation_examples} validation examples"
+            )
+        said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
+        programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
+        said.append(f"           {self.completions} completions, programs to run: {programs}")
+        if not self.example:
+            return [*said, "nothing is trained"]
+        said.append("one training example, as the model sees it:")
+        said += [f"  [masked]     {line}" for line in self.example["masked"].splitlines()]
+        said += [f"  [supervised] {line}" for line in self.example["supervised"].splitlines()]
+        return said
+
+
+def penalty_in_words(penalty: Penalty) -> str:
+    """Lambda, view, weighting, and whatever else is not as by default."""
+    if not penalty.lam:
+        return "no penalty"
+    defaults = {name: field.default for name, field in Penalty.model_fields.items()}
+    options = {name: value for name, value in penalty.model_dump().items() if value is not None}
+    shown = {name: value for name, value in options.items() if value != defaults[name] and name != "lam"}
+    shown = {name: options[name] for name in ("view", "weighting", "tau")} | shown
+    return f"penalty lam {penalty.lam:g}: " + ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def optimizer_in_words(optimizer: Optimizer, supervised: float, steps: int) -> str:
+    """Name, learning rate and, of Sophia, rho; then what does not fit the training.
+
+    Args:
+        supervised: tokens that the loss is taken on, in a step.
+        steps: of the training.
+    """
+    said = f"{optimizer.name}, learning rate {optimizer.peak_learning_rate:g}"
+    if optimizer.name != "sophia":
+        return said
+    rho, usual = optimizer.rho_at(supervised), optimizer.model_copy(update={"rho": None}).rho_at(supervised)
+    said += f", rho {rho:.3g} at {supervised:,.0f} supervised tokens a step"
+    if rho * RHO_OFF < usual:
+        said += f" (usual is {usual:.2g}; this one clips nearly every value, so that steps go by the sign)"
+    elif rho > RHO_OFF * usual:
+        said += f" (usual is {usual:.2g}; this one clips hardly a value, so that nothing bounds the noise)"
+    reached = 1 - optimizer.decay_rates[1] ** (steps / optimizer.hessian_interval)
+    if not optimizer.bias_correction and reached < SETTLED:
+        said += f"; by the last step the curvature has {reached:.0%} of its size: set optimizer.bias_correction"
+    return said

@@ -1,0 +1,60 @@
+"""A recipe: the whole configuration of a run as typed, frozen models.
+
+A recipe is a YAML file. `load` finds it (a path, or the name of a packaged recipe), applies `--set` overrides,
+and checks everything at once: unknown keys, wrong types, values out of range and contradictions between keys are
+all listed in one error. This package knows no other part of `flexlora`.
+"""
+
+from flexlora.recipe.files import find, load, packaged, parse_override, read_yaml
+from flexlora.recipe.schema import ARM_KEYS, FREE_KEYS, Recipe, differences, dumped, from_dict, merged
+from flexlora.recipe.sections import (
+    EMBEDDED,
+    DataSource,
+    Execution,
+    Lora,
+    ModelSource,
+    Optimizer,
+    Penalty,
+    Precision,
+    PromptStyle,
+    Sampling,
+    Section,
+    TargetPreset,
+    Task,
+    Tokenizer,
+    Train,
+    Variant,
+    absolute_if_local,
+)
+
+__all__ = [
+    "ARM_KEYS",
+    "EMBEDDED",
+    "FREE_KEYS",
+    "DataSource",
+    "Execution",
+    "Lora",
+    "ModelSource",
+    "Optimizer",
+    "Penalty",
+    "Precision",
+    "PromptStyle",
+    "Recipe",
+    "Sampling",
+    "Section",
+    "TargetPreset",
+    "Task",
+    "Tokenizer",
+    "Train",
+    "Variant",
+    "absolute_if_local",
+    "differences",
+    "dumped",
+    "find",
+    "from_dict",
+    "load",
+    "merged",
+    "packaged",
+    "parse_override",
+    "read_yaml",
+]

@@ -1,0 +1,238 @@
+"""`Recipe`, the whole configuration, and its check: all that is wrong with one is listed in one error."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from flexlora.errors import UsageError
+from flexlora.recipe.sections import (
+    SECTIONS,
+    DataSource,
+    Execution,
+    Lora,
+    ModelSource,
+    Optimizer,
+    Penalty,
+    Precision,
+    Sampling,
+    Section,
+    Task,
+    Tokenizer,
+    Train,
+    Variant,
+    absolute_if_local,
+    task_from_name,
+)
+
+ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+RESERVED_ARM_NAMES = ("base", "baselines")
+
+# Changing these does not change a run's results, so a run may be continued with other values.
+FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to")
+
+
+class Recipe(Section):
+    """Everything that a run does, from the model to the report."""
+
+    name: str = Field("", description="Name of the run; by default the recipe's file name.")
+    description: str = Field("", description="One line on what the recipe is for.")
+    model: str = Field(
+        description="Model to adapt: a local folder, a Hugging Face hub id, or `tiny`, which comes with FLeX."
+    )
+    model_revision: str | None = Field(None, description="Revision of a hub model.")
+    trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
+    tokenizer: Tokenizer = Field(Tokenizer(), description="Special tokens for tokenizers that lack them.")
+    precision: Precision = Field(
+        "auto", description="Of the base weights; auto: bfloat16 on a GPU that has it, float32 on a CPU."
+    )
+    baselines: tuple[str, ...] = Field((), description="Further models, evaluated as they are.")
+    data_dir: Path | None = Field(
+        None,
+        description="Folder with the benchmark files; null loads from the Hugging Face hub at pinned revisions.",
+    )
+    data: tuple[DataSource, ...] = Field(
+        (),
+        description="Training data: one dataset or a weighted mixture. None is needed where nothing but `base` is "
+        "evaluated; then nothing is trained.",
+    )
+    validation: tuple[DataSource, ...] = Field((), description="Validation data for the validation loss.")
+    lora: Lora = Field(Lora(), description="The adapter.")
+    penalty: Penalty = Field(Penalty(), description="The Fourier penalty.")
+    optimizer: Optimizer = Field(Optimizer(), description="The optimizer.")
+    train: Train = Field(Train(), description="The training loop.")
+    tasks: tuple[Annotated[Task, BeforeValidator(task_from_name)], ...] = Field(
+        min_length=1, description="Benchmarks to evaluate."
+    )
+    sampling: Sampling = Field(Sampling(), description="How completions are drawn.")
+    variants: tuple[Variant, ...] = Field(
+        ("base", "adapter"),
+        min_length=1,
+        description="What is evaluated: `base`, `adapter` (on top of the base: the paper's unmerged), `merged`.",
+    )
+    arms: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Named sets of overrides, each trained and evaluated in this run; none means one, `main`.",
+    )
+    execution: Execution = Field(Execution(), description="How programs are run.")
+    seed: int = Field(0, ge=0, description="Seed of adapter initialisation, data order, dropout and sampling.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, data_dir: Path | None) -> Path | None:
+        return None if data_dir is None else data_dir.expanduser().resolve()
+
+    @field_validator("model")
+    @classmethod
+    def _one_place(cls, model: str) -> str:
+        return absolute_if_local(model)
+
+    @field_validator("baselines")
+    @classmethod
+    def _their_places(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(absolute_if_local, baselines))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = []
+        names = [task.name for task in self.tasks]
+        problems += [f"tasks: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        for field in ("variants", "baselines"):
+            values = getattr(self, field)
+            if len(set(values)) < len(values):
+                problems.append(f"{field}: {', '.join(values)} names something twice")
+        if self.model in self.baselines:
+            problems.append(f"baselines: {self.model!r} is the model itself; variant base evaluates it")
+        if self.arm_names() and not self.data:
+            problems.append("data: nothing to train on; name a dataset, or evaluate the model alone: variants: [base]")
+        for arm in self.arms:
+            if not ARM_NAME.fullmatch(arm) or arm in RESERVED_ARM_NAMES:
+                problems.append(
+                    f"arms: {arm!r} cannot name an arm; use letters, digits, '.', '_' or '-', and not "
+                    f"{' or '.join(RESERVED_ARM_NAMES)}"
+                )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def source(self, model: str) -> ModelSource:
+        """How to load the recipe's model or one of its baselines."""
+        return ModelSource(
+            name=model,
+            revision=self.model_revision if model == self.model else None,
+            trust_remote_code=self.trust_remote_code,
+            tokenizer=self.tokenizer,
+            precision=self.precision,
+        )
+
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms of the run: those of the recipe, or `main` alone; none where only the base is evaluated."""
+        if self.variants == ("base",):
+            return ()
+        return tuple(self.arms) or ("main",)
+
+    def arm(self, name: str) -> Recipe:
+        """The recipe of one arm: its overrides applied, without further arms."""
+        overrides = self.arms.get(name, {})
+        return build(merged(dumped(self) | {"arms": {}}, overrides), where=f"arms.{name}.")
+
+
+# What an arm may change: how the adapter is trained, not what all arms share.
+ARM_KEYS = ("data", "validation", "lora", "penalty", "optimizer", "train", "seed")
+
+
+def from_dict(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values, checked like a file."""
+    return build(dict(values), where="")
+
+
+def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `overrides` laid over it; mappings are merged, everything else is replaced."""
+    result = dict(values)
+    for key, override in overrides.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(override, Mapping)
+        result[key] = merged(old, override) if both else override  # type: ignore[arg-type]
+    return result
+
+
+def dumped(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain values, every default written out: what `recipe.yaml` of a run holds."""
+    return recipe.model_dump(mode="json")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ between two dumped recipes, without those that leave results unchanged."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {**old, **new}:
+        a, b = old.get(key), new.get(key)
+        dotted = f"{prefix}{key}"
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found |= differences(a, b, f"{dotted}.")
+        elif a != b and dotted not in FREE_KEYS:
+            found[dotted] = (a, b)
+    return found
+
+
+def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Recipe:
+    recipe, problems = _check(values, where)
+    arms = values.get("arms")
+    for name, overrides in arms.items() if isinstance(arms, Mapping) else ():
+        if not isinstance(overrides, Mapping):
+            continue  # reported above
+        problems += [
+            f"arms.{name}.{key}: the same for all arms of a run; an arm may change {', '.join(ARM_KEYS)}"
+            for key in overrides
+            if key in Recipe.model_fields and key not in ARM_KEYS
+        ]
+        in_arm = _check(merged({**values, "arms": {}}, overrides), where=f"arms.{name}.")[1]
+        problems += [p for p in in_arm if p.removeprefix(f"arms.{name}.") not in problems]
+    if recipe is not None and not problems:
+        return recipe
+    raise UsageError(f"{source} is not valid:\n" + "\n".join(f"- {problem}" for problem in dict.fromkeys(problems)))
+
+
+def _check(values: Mapping[str, Any], where: str) -> tuple[Recipe | None, list[str]]:
+    try:
+        return Recipe.model_validate(values), []
+    except ValidationError as error:
+        # A list whose items are all wrong is also reported as too short, which would mislead.
+        items = [item for item in error.errors() if item["type"] != "too_short" or item["input"] in ([], ())]
+        return None, [_describe(item, where) for item in items]
+
+
+def _describe(error: Any, where: str) -> str:
+    """One pydantic error in words: key, what is wrong, the value."""
+    # Pydantic names the branch of a union in the location (`lora.targets.tuple[...]`); users wrote only the key.
+    parts = [
+        part for part in error["loc"] if not (isinstance(part, str) and re.search(r"[\[(]|^(literal|tuple)", part))
+    ]
+    key = where + ".".join(map(str, parts))
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(parts[-1]), _known_keys(parts[:-1]), n=1)
+        return f"{key}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "; see `docs/reference/recipe`")
+    if error["type"] == "missing":
+        return f"{key}: missing; every recipe needs it"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and not parts:
+        return f"{where}{message}"
+    given = "" if error["type"] == "value_error" else f" (found {error['input']!r})"
+    return f"{key}: {message[0].lower() + message[1:]}{given}"
+
+
+def _known_keys(location: list[Any]) -> list[str]:
+    """The keys that are valid at a place in the recipe, for suggestions."""
+    section: Any = Recipe
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        section = next((s for s in SECTIONS if s.__name__ in str(annotation)), None)
+        if section is None:
+            return []
+    return list(section.model_fields)

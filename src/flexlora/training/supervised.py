@@ -1,0 +1,59 @@
+"""`SupervisedLogits`: the loss of a row without padding from logits at its supervised positions only.
+
+TRL's own head works in tiles: off a GPU it scores every position, it makes each tile again in the backward, and reads
+its figures back from the device at every micro-batch. Where the supervised logits fit easily, as at the usual batch
+sizes, they are made once here, and figures are read when they are logged. Of TRL's figures, `entropy` and `num_tokens`
+are not.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from flexlora.training.padding_free import KEEP
+
+LARGEST = 1 << 26
+"""Logits that are made at once; more are left to TRL's tiles. In float32 256 MiB, and as much for their gradient."""
+
+if TYPE_CHECKING:  # what it is mixed into
+    from trl import SFTTrainer as _Base
+else:
+    _Base = object
+
+
+class SupervisedLogits(_Base):  # type: ignore[misc]  # TRL has no types
+    """Put before `SFTTrainer`'s class, with batches from `DocumentCollator`. The loss is that of TRL, to rounding."""
+
+    def compute_loss(
+        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The summed loss over the number of supervised tokens: of the batch, or `num_items_in_batch`."""
+        rest = dict(inputs)
+        keep = rest.pop(KEEP)  # (supervised,)
+        if return_outputs or self.aux_loss_enabled or not self._at_once(len(keep)):
+            return super().compute_loss(model, rest, return_outputs, num_items_in_batch)
+        targets = rest.pop("labels")[0, keep + 1]
+        logits = model(**rest, **{KEEP: keep}, use_cache=False).logits[0].float()  # (supervised, vocabulary)
+        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        right = (logits.detach().argmax(-1) == targets).float().mean()
+        self._metrics["train" if self.model.training else "eval"]["mean_token_accuracy"].append(right)
+        return loss / (len(keep) if num_items_in_batch is None else num_items_in_batch)
+
+    def _at_once(self, supervised: int) -> bool:
+        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        takes = KEEP in inspect.signature(type(base).forward).parameters
+        return takes and supervised * base.config.get_text_config().vocab_size <= LARGEST
+
+    def estimate_curvature(self, samples: list[Any]) -> None:
+        """Sophia's estimate, which asks for logits at every position."""
+        super().estimate_curvature([{k: value for k, value in batch.items() if k != KEEP} for batch in samples])
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Read the figures since the last line back from the device."""
+        for figures in self._metrics.values():
+            figures.update({name: [float(value) for value in values] for name, values in figures.items()})
+        super().log(logs, start_time)
