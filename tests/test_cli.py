@@ -131,6 +131,7 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(recipe_file: Pat
     trained = flexlora("train", recipe_file, "--output", run, "--json")
     assert trained.returncode == 0, trained.stderr
     adapter = Path(json.loads(trained.stdout)["adapters"]["main"])
+    assert [one["arm"] for one in json.loads(trained.stdout)["trainings"]] == ["main"]
     assert (adapter / "adapter_config.json").is_file()
     for stage in ("generate", "execute", "score"):
         done = flexlora(stage, run)

@@ -66,8 +66,11 @@ def start(values: dict[str, Any], output: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 def test_a_run_makes_every_file_and_running_again_changes_none(recipe: Recipe, tmp_path: Path) -> None:
     run = flexlora.run(recipe, tmp_path / "run")
-    for path in ("recipe.yaml", "environment.json", "summary.json", "report.html"):
+    for path in ("recipe.yaml", "environment.json", "trainings.json", "summary.json", "report.html"):
         assert (run.path / path).stat().st_size
+    trainings = json.loads((run.path / "trainings.json").read_text())["trainings"]
+    assert [one["arm"] for one in trainings] == ["plain", "fourier"]
+    assert all(one["validation"] and one["train_s"] > 0 for one in trainings)
     names = ("humaneval", "multipl-e--humaneval--java", "mbpp")
     folders = ["base", *(f"{a}/eval/{v}" for a in ("plain", "fourier") for v in ("adapter", "merged"))]
     for name in names:

@@ -27,6 +27,13 @@ def test_a_panel_for_each_metric_that_is_logged_and_validation_by_second_too() -
     assert (curve.first, curve.last) == ("1.25", "1")
 
 
+def test_a_run_without_the_penalty_has_no_plots_of_it() -> None:
+    without = [{"step": step, "penalty": 0.0, "lam": 0.0, "high_frequency_share": 0.5} for step in (1, 2)]
+    assert [panel.title for panel in panels({"a": without})] == ["High-frequency share"]
+    titles = [panel.title for panel in panels({"a": without, "b": lines([(1, 0.02)], "lam")})]
+    assert titles == ["Penalty strength (lambda)", "High-frequency share"]
+
+
 def test_thinning_keeps_spikes_ends_and_order() -> None:
     points = [(float(step), 50.0 if step == 7777 else 1.0 + step / 20_000) for step in range(10_000)]
     (panel,) = panels({"main": lines(points)})

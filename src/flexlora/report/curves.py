@@ -21,6 +21,8 @@ METRICS = (
     ("learning_rate", "step", "Learning rate"),
 )
 """(field of the log, field that it is drawn over, title)"""
+OF_THE_PENALTY = ("penalty", "lam")
+"""Not drawn for a run without it, whose logs hold zeros."""
 MOST_POINTS = 600
 """Per curve; a plot is hardly more pixels wide."""
 
@@ -69,6 +71,7 @@ def panels(logs: Mapping[str, Sequence[Record]]) -> list[Panel]:
     drawn = (
         _panel(title, "second" if over == "train_s" else over, {arm: _points(logs[arm], name, over) for arm in logs})
         for name, over, title in METRICS
+        if name not in OF_THE_PENALTY or any(record.get(name) for records in logs.values() for record in records)
     )
     return [panel for panel in drawn if panel is not None]
 

@@ -70,7 +70,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         arms=list(logs),
         unlogged=[arm for arm, records in logs.items() if not records],
         trainings=compared["trainings"],
-        training_sentences=trainings.sentences(compared),
+        training_sentences=[line.replace(" %", "\u00a0%") for line in trainings.sentences(compared)],
         panels=[[one for one in drawn if (one.title == VALIDATION) == which] for which in (True, False)],
         spectra=training_spectra(run_dir, list(logs)),
         published=_published(summary),

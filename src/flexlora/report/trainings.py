@@ -15,16 +15,20 @@ NOTE = (
     "validation and checkpoints; a loss counts as reached at the first validation at or below it."
 )
 
+SENTENCES = 3
+"""Arms that are put in words; of more, the table says enough."""
+
 
 def print_trainings(trainings: Trainings, console: Console | None = None) -> None:
-    """Print a table of at least two arms, where it fits, then each later arm against the first in words."""
+    """Print a table of at least two arms, where it fits; of a few, each later one against the first in words."""
     console = console or Console()
     if len(trainings["trainings"]) < 2:
         return
     table = _table(trainings)
     if Measurement.get(console, console.options.update(width=1000), table).maximum <= console.width:
         console.print(table)
-        for line in sentences(trainings):
+        said = sentences(trainings)
+        for line in said if len(said) <= SENTENCES else ():
             console.print(Text(line))
         console.print(Text(NOTE, "dim"))
 
@@ -50,8 +54,8 @@ def _sentence(one: tuple[Training, Validation], first: tuple[Training, Validatio
 
 
 def number(value: float) -> str:
-    """Four digits, as 1.244 or 0.05512."""
-    return f"{value:.4g}"
+    """Four digits, as 1.240 or 0.05512."""
+    return f"{value:#.4g}".removesuffix(".")
 
 
 def duration(seconds: float) -> str:
