@@ -64,6 +64,7 @@ def test_the_merged_model_loads_by_transformers_and_its_card_has_the_audit(
     assert f"| float32 | nearest | {100 * audit['rows'][0]['update']['relative_error']:.1g} |" in card.text
     assert "The merged model itself was not evaluated" in card.text
     assert (card.data.eval_results, card.data.library_name) == (None, "transformers")
+    assert "evaluated by running" not in card.text
     (code,) = CODE.findall(card.text)
     printed = executed(code, tmp_path / "out")
     assert "def double(x):" in printed
@@ -107,6 +108,7 @@ def test_the_card_has_the_summarys_numbers(run: Path, small_model: Path, tmp_pat
         shown = f"{100 * value['estimate']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
         assert (shown in card.text) or score["arm"] == "plain"
     assert "plain" not in card.text
+    assert "evaluated by running" in card.text
     (one, _) = [c for c in summary["comparisons"] if c["arm"] == "fourier" and c["against"]["variant"] == "base"]
     assert f"p = {one['p_value']:.2g}" in card.text
     assert "licence of the base could not be read" in card.text
@@ -173,6 +175,13 @@ def test_options_that_mean_nothing_are_refused_on_the_command_line(
             main()
         assert ended.value.code == 2
         assert f"it goes with {part}" in capsys.readouterr().err
+
+
+def test_a_folder_called_tiny_is_not_the_packaged_model(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    recipe = from_dict({"model": str(tmp_path / "tiny"), "data": [{"dataset": "mbpp"}], "tasks": ["humaneval"]})
+    found = describe_base(recipe, {"revision": None, "sha256": "x"})
+    assert (found.name, found.adapter_name, found.licence) == ("tiny", None, {})
 
 
 @pytest.mark.parametrize("model", ["me/small", "tiny"])

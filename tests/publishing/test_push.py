@@ -71,7 +71,7 @@ def test_what_would_be_refused_is_refused_before_anything_is_made(hub: WritableH
         return str(refused.value)
 
     assert "give OWNER/NAME" in refusal("new")
-    assert "does not belong to 'you'; it may write to me" in refusal("you/new")
+    assert "may write to me, not to you" in refusal("you/new")
     for name, file in (("adapter", "adapter_config.json"), ("model", "config.json")):
         (tmp_path / "hub" / "models" / "me" / name).mkdir(parents=True)
         (tmp_path / "hub" / "models" / "me" / name / file).touch()

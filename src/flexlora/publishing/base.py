@@ -45,9 +45,14 @@ class Base:
     """Keys of its card: `license`, `license_name`, `license_link`; empty where they are not known."""
 
     @property
+    def embedded(self) -> bool:
+        """Whether it is the model that comes with FLeX, and not a folder of the same name."""
+        return self.source.name == EMBEDDED
+
+    @property
     def adapter_name(self) -> str | None:
         """What an adapter's configuration names; None rather than a folder that others do not have."""
-        return self.hub_id or (EMBEDDED if self.name == EMBEDDED else None)
+        return self.hub_id or (EMBEDDED if self.embedded else None)
 
 
 def describe_base(recipe: Recipe, recorded: Mapping[str, Any], given: str | None = None) -> Base:

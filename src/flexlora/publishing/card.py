@@ -15,7 +15,7 @@ from flexlora.data import humaneval, mbpp
 from flexlora.evaluation.schema import Comparison, Score, Summary
 from flexlora.fourier import AdapterSpectrum
 from flexlora.publishing.base import HUB_ID, Base
-from flexlora.recipe import EMBEDDED, Recipe
+from flexlora.recipe import Recipe
 from flexlora.report import words
 from flexlora.report.merge import findings, merge_cells
 from flexlora.report.spectrum import VIEWS
@@ -66,8 +66,11 @@ class Facts:
 
     @property
     def precision(self) -> str | None:
-        """Of the base in the run's evaluation; None where it depended on the machine."""
-        return None if self.recipe.precision == "auto" else self.recipe.precision
+        """Of the base in the run's evaluation; None where it was the GPU's choice, which is not recorded."""
+        if self.recipe.precision != "auto":
+            return self.recipe.precision
+        environment = self.provenance["environment"]
+        return None if environment["gpu"] or "continued_on" in environment else "float32"
 
 
 def card_text(facts: Facts, figure: str) -> str:
@@ -91,7 +94,7 @@ def card_text(facts: Facts, figure: str) -> str:
         facts=facts,
         recipe=facts.recipe,
         base=facts.base,
-        embedded=facts.base.name == EMBEDDED,
+        embedded=facts.base.embedded,
         base_call=_base_call(facts),
         summary=summary,
         columns=_columns(summary) if summary else [],
@@ -131,7 +134,7 @@ def front_matter(facts: Facts) -> ModelCardData:
         pipeline_tag="text-generation",
         tags=["flexlora", "lora", "code", *(words.language_name(code).lower() for code in codes)],
         metrics=sorted({result.metric_type for result in results}) or None,
-        model_name=facts.title,
+        model_name=facts.title if results else None,
         eval_results=results or None,
     )
 
@@ -159,7 +162,7 @@ def _results(facts: Facts, score: Score) -> Iterator[EvalResult]:
 def _base_call(facts: Facts) -> str:
     """How a user loads the base: the revision and the precision that the scores are of."""
     base = facts.base
-    named = "TINY_MODEL" if base.name == EMBEDDED else f'"{base.hub_id or "BASE"}"'
+    named = "TINY_MODEL" if base.embedded else f'"{base.hub_id or "BASE"}"'
     revision = [f'revision="{base.revision}"'] if base.hub_id and base.revision else []
     own_code = ["trust_remote_code=True"] if facts.recipe.trust_remote_code else []
     arguments = [named, *revision, *own_code, f'dtype="{facts.precision or "auto"}"']

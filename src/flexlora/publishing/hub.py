@@ -71,8 +71,8 @@ def _check_token(repo_id: str, who: dict[str, Any]) -> None:
     # A fine-grained token need not see the organisations that it may write to.
     if role == "write" and owner not in owners:
         raise UsageError(
-            f"--push {repo_id}: the token is {who['name']!r}'s, who does not belong to {owner!r}; it may write to "
-            f"{', '.join(owners)}."
+            f"--push {repo_id}: the token belongs to {who['name']!r}, and may write to {', '.join(owners)}, not "
+            f"to {owner}."
         )
 
 
