@@ -80,8 +80,9 @@ def save_and_load(saved: Training, fresh: Training, way: str, folder: Path) -> N
     if way == "accelerate":
         plugin = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type="SHARDED_STATE_DICT")
         accelerator = Accelerator(cpu=True)
-        save_fsdp_optimizer(plugin, accelerator, saved.optimizer, saved.model, str(folder))
-        load_fsdp_optimizer(plugin, accelerator, fresh.optimizer, fresh.model, str(folder))
+        ours, theirs = (accelerator.prepare_optimizer(training.optimizer) for training in (saved, fresh))
+        save_fsdp_optimizer(plugin, accelerator, ours, saved.model, str(folder))
+        load_fsdp_optimizer(plugin, accelerator, theirs, fresh.model, str(folder))
         return
     options = StateDictOptions(full_state_dict=way == "full", flatten_optimizer_state_dict=way == "flat")
     state: Any = get_optimizer_state_dict(saved.model, saved.optimizer, options=options)
