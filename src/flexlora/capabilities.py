@@ -20,10 +20,11 @@ AXES: dict[str, tuple[str, ...]] = {
     "device": ("cpu", "cuda"),
     "precision": ("float32", "bfloat16", "float16"),
     "quantisation": ("none", "quantised"),
-    "parallelism": ("one process", "DDP", "FSDP2", "tensor", "FSDP1", "DeepSpeed"),
+    "parallelism": ("one process", "DDP", "FSDP2", "tensor", "context", "FSDP1", "DeepSpeed"),
     "view": ("factors", "rows", "delta"),
 }
-"""Axis -> its values. `precision` is of the base weights; `view` is also what is measured where lambda is 0."""
+"""Axis -> its values. `precision` is of the base weights; `context` spreads the positions of a text over ranks; `view`
+is also what is measured where lambda is 0."""
 
 Support = Literal["yes", "python", "no"]
 MEANING: dict[Support, str] = {
@@ -79,6 +80,12 @@ RULES = (
         instead="use --set precision=float32 (or bfloat16, or auto)",
     ),
     Rule(
+        where={"optimizer": ("sophia",), "parallelism": ("context",)},
+        support="no",
+        why="the estimate runs the model without labels, and each rank would shift those of its own part of a text",
+        instead="use FSDP2 or DDP with whole texts on each rank (cp_size 1 in the ParallelismConfig), or AdamW",
+    ),
+    Rule(
         where={"optimizer": ("sophia",), "parallelism": ("tensor",)},
         support="python",
         why="in a loop of your own, whose estimate gets the ranks that share the data as `group`; the mixin does not "
@@ -86,7 +93,7 @@ RULES = (
         instead="train with one process, or in a loop of your own",
     ),
     Rule(
-        where={"parallelism": ("FSDP2", "tensor")},
+        where={"parallelism": ("FSDP2", "tensor", "context")},
         support="python",
         why="recipes train with one process or with DDP, each process with the whole base",
         instead="start flexlora with torchrun, or train with the mixins or a loop of your own",

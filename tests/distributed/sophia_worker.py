@@ -2,10 +2,11 @@
 
     torchrun --nproc_per_node 2 sophia_worker.py MODE OUTPUT
 
-MODE is `ddp`, `fsdp2` or `plain` (gradients averaged by the loop itself): curvature, weights and the figures for
-the log are compared with those of one process that sees the whole batch. The batches of the two have unequal numbers of
-supervised tokens. Or `trainer`: `SophiaMixin` on `transformers.Trainer`, under DDP, with accumulation, whose curvature
-and weights are written; `alone`, without torchrun, writes those of one process.
+MODE is `ddp`; `fsdp2`, with `hsdp` on a mesh of two dimensions, `partial` where one layer alone is sharded, `sums`
+where FSDP2 was told not to average; or `plain` (gradients averaged by the loop itself): curvature, weights and the
+figures for the log are compared with those of one process that sees the whole batch. The batches of the two have
+unequal numbers of supervised tokens. Or `trainer`: `SophiaMixin` on `transformers.Trainer`, under DDP, with
+accumulation, whose curvature and weights are written; `alone`, without torchrun, writes those of one process.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
@@ -56,12 +58,21 @@ def train(model: Any, mode: str, rows: slice) -> tuple[list[torch.Tensor], list[
     wrapped = model
     if mode == "ddp":
         wrapped = DistributedDataParallel(model)
-    elif mode == "fsdp2":
-        for layer in model.model.layers:
-            fully_shard(layer)
-        wrapped = fully_shard(model)
+    elif mode in ("fsdp2", "hsdp", "sums"):
+        mesh = init_device_mesh("cpu", (2, 1), mesh_dim_names=("replicate", "shard")) if mode == "hsdp" else None
+        for module in (*model.model.layers, model):
+            fully_shard(module, mesh=mesh)
+            if mode == "sums":
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)
         assert isinstance(wrapped, FSDPModule)
+    elif mode == "partial":
+        fully_shard(model.model.layers[0])
     trained = list(model.parameters())
+    assert sum(hasattr(p, "placements") for p in trained) == {"partial": 9, "alone": 0, "ddp": 0, "plain": 0}.get(
+        mode, len(trained)
+    )
+    averages = mode not in ("alone", "plain", "sums")
     optimizer = SophiaG(trained, lr=1e-2, rho=0.5, betas=(0.9, 0.5))
     # Alone, a process must not reach out to the other.
     group = dist.new_subgroups(1)[0] if mode == "alone" else None
@@ -76,10 +87,12 @@ def train(model: Any, mode: str, rows: slice) -> tuple[list[torch.Tensor], list[
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), part["labels"][:, 1:].flatten(), ignore_index=-100, reduction="sum"
         )
-        (loss / supervised * (1 if mode in ("alone", "plain") else dist.get_world_size())).backward()
-        if mode == "plain":
+        (loss / supervised * (dist.get_world_size() if averages else 1)).backward()
+        if mode in ("plain", "partial"):
             for p in trained:
-                dist.all_reduce(p.grad)
+                if not hasattr(p, "placements"):
+                    dist.all_reduce(p.grad)
+                    p.grad.div_(dist.get_world_size() if averages else 1)
         optimizer.step()
         optimizer.zero_grad()
     return (

@@ -155,6 +155,23 @@ def test_the_interval_counts_calls_and_goes_on_from_a_saved_state() -> None:
     assert did == [True, False, False] * 3
 
 
+def test_a_new_group_is_estimated_at_the_next_update() -> None:
+    model, batch = Softmax(), make_batch()
+    model.register_parameter("scale", torch.nn.Parameter(torch.ones(())))
+    model.dropout.register_forward_hook(lambda _, __, output: output * model.scale)
+    optimizer = SophiaG([model.weight], lr=0.1)
+    curvature = GaussNewtonBartlett(optimizer, interval=3)
+    did = [curvature.update(model, batch) for _ in range(2)]
+    optimizer.add_param_group({"params": [model.scale]})
+    again = GaussNewtonBartlett(optimizer, interval=3)  # nor does an interruption hide it
+    again.load_state_dict(curvature.state_dict())
+    did += [again.update(model, batch) for _ in range(4)]
+    assert did == [True, False, True, False, False, True]
+    assert [group["estimates"] for group in optimizer.param_groups] == [3, 2]
+    model.scale.grad = torch.ones(())
+    optimizer.step()
+
+
 def test_a_batch_without_supervised_labels_is_passed_over() -> None:
     model, batch = Softmax(), make_batch()
     empty = {**batch, "labels": torch.full_like(batch["labels"], -100)}

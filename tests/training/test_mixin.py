@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import ParallelismConfig
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 from trl import SFTConfig
@@ -262,3 +263,21 @@ def test_deepspeed_in_the_arguments_is_refused(tmp_path: Path) -> None:
     arguments.deepspeed = {"zero_optimization": {"stage": 2}}  # given at once it would have to be installed
     with pytest.raises(UsageError, match="steps inside `backward`"):
         refuse_engines(arguments)
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_sequence_parallelism_is_refused_as_deepspeed_and_context_parallelism_is_not(
+    launched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def arguments(**sizes: int) -> TrainingArguments:
+        monkeypatch.setenv("ACCELERATE_USE_PARALLELISM_CONFIG", str(launched))
+        for name, size in sizes.items():
+            monkeypatch.setenv(f"PARALLELISM_CONFIG_{name.upper()}", str(size))
+        config = None if launched else ParallelismConfig(**sizes)
+        return TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[], parallelism_config=config)
+
+    refuse_engines(arguments(cp_size=2))
+    with pytest.raises(
+        UsageError, match=r"sequence parallelism by DeepSpeed \(sp_size 2\): it steps inside `backward`"
+    ):
+        refuse_engines(arguments(cp_size=1, sp_size=2))

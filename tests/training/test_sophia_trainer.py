@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import ParallelismConfig
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
@@ -257,4 +258,23 @@ def test_under_tensor_parallelism_the_mixin_refuses(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.get_tp_size = lambda: 2
     with pytest.raises(UsageError, match=r"sophia: in a loop of your own, .* the mixin does not pass one"):
+        trainer.train()
+
+
+def test_under_context_parallelism_the_mixin_refuses_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": []}
+    arguments = TrainingArguments(**values, parallelism_config=ParallelismConfig(cp_size=2))
+    words = r"context parallelism \(cp_size 2\): the estimate runs .* would shift .*; use FSDP2 or DDP with whole texts"
+    with pytest.raises(UsageError, match=words):
+        SophiaTrainer(model="no/such-model", args=arguments, sophia={})
+    monkeypatch.setenv("ACCELERATE_USE_PARALLELISM_CONFIG", "true")
+    monkeypatch.setenv("PARALLELISM_CONFIG_CP_SIZE", "2")
+    with pytest.raises(UsageError, match=words):
+        SophiaTrainer(model="no/such-model", args=TrainingArguments(**values), sophia={})
+    monkeypatch.delenv("ACCELERATE_USE_PARALLELISM_CONFIG")
+    trainer = make_trainer(tmp_path)
+    trainer.get_cp_size = lambda: 2
+    with pytest.raises(UsageError, match="sophia: the estimate runs"):
         trainer.train()

@@ -46,8 +46,8 @@ class SophiaMixin(_Base):  # type: ignore[misc]  # transformers has no types
     resumed training goes on exactly.
 
     Raises:
-        UsageError: under DeepSpeed or FSDP1, or for wrong options, before a model is loaded; later, where batches have
-            no labels, or a checkpoint lacks the state that it needs.
+        UsageError: under DeepSpeed, FSDP1 or context parallelism, or for wrong options, before a model is loaded;
+            later, where batches have no labels, or a checkpoint lacks the state that it needs.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -60,7 +60,8 @@ class SophiaMixin(_Base):  # type: ignore[misc]  # transformers has no types
         self.curvature: GaussNewtonBartlett | None = None
         self._sophia = None if sophia is None else dict(sophia)
         if sophia is not None:
-            refuse_engines(next((one for one in (*args, *kwargs.values()) if isinstance(one, TrainingArguments)), None))
+            given = (one for one in (*args, *kwargs.values()) if isinstance(one, TrainingArguments))
+            refuse_engines(next(given, None), optimizer="sophia")
             _check_options(sophia)
             if kwargs.get("optimizers", (None, None))[0] is not None:
                 raise UsageError("sophia: an optimizer is given too; leave out one of `sophia` and `optimizers`.")
@@ -71,6 +72,8 @@ class SophiaMixin(_Base):  # type: ignore[misc]  # transformers has no types
         if self._sophia is not None and self.curvature is None:
             if self.get_tp_size() > 1:  # what no recipe can ask for, this cannot do either
                 require("recipe", "sophia", optimizer="sophia", parallelism="tensor")
+            if self.get_cp_size() > 1:
+                require("python", "sophia", optimizer="sophia", parallelism="context")
             options = {name: value for name, value in self._sophia.items() if name in OPTIONS}
             self.optimizer_cls_and_kwargs = (SophiaG, {"lr": self.args.learning_rate, **options})
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
