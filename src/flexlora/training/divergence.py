@@ -1,7 +1,7 @@
 """`StopWhenDiverged`: a training whose loss or gradient is no number, or whose loss explodes, stops and says where.
 
-Every optimizer step is looked at before the optimizer acts, so that neither weights nor checkpoints are spoilt: one
-number is read back from the device a step. The examples of a step are found again by their tokens, only when they are
+Every optimizer step is looked at before the optimizer acts, so that neither weights nor checkpoints are spoilt; its
+figures are read back from the device at once. The examples of a step are found again by their tokens, only when they are
 to be named.
 """
 
@@ -63,16 +63,9 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
             raise self._diverged(str(error).partition(":")[0], samples) from error
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One micro-batch; on the last of a step all its losses are looked at. They sum to the step's mean loss."""
+        """One micro-batch, whose loss is looked at before the optimizer's step."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         self._losses = [*self._losses, loss]
-        if self.accelerator.sync_gradients:
-            values = torch.stack(list(self._losses)).tolist()
-            for value, batch in zip(values, self._batches, strict=False):
-                if not math.isfinite(value):
-                    raise self._diverged(f"the loss is {value}", [batch])
-            if sum(values) > self._most():
-                raise self._diverged(f"the loss is {sum(values):.3g}, after {self._lowest():.3g} before", self._batches)
         return loss
 
     def _lowest(self) -> float:
@@ -86,8 +79,15 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        last = torch.as_tensor(whole(norm) if isinstance(norm, torch.Tensor) else norm)
+        # One transfer for all, and as late as may be: a device works off the backward meanwhile.
+        *losses, value = torch.stack([one.float() for one in (*self._losses, last.to(self.args.device))]).tolist()
+        for loss, batch in zip(losses, self._batches, strict=False):
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss is {loss}", [batch])
+        if sum(losses) > self._most():  # they sum to the step's mean loss
+            raise self._diverged(f"the loss is {sum(losses):.3g}, after {self._lowest():.3g} before", self._batches)
         # Under fp16 the scaler skips steps whose gradients overflow, and lowers its scale.
-        value = float(whole(norm) if isinstance(norm, torch.Tensor) else norm)
         if self.accelerator.scaler is None and not math.isfinite(value):
             raise self._diverged(f"the gradient's norm is {value}", self._batches)
         return norm
