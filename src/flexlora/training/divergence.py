@@ -1,7 +1,7 @@
 """`StopWhenDiverged`: a training whose loss or gradient is no number, or whose loss explodes, stops and says where.
 
-Every optimizer step is looked at before the optimizer acts, so that neither weights nor checkpoints are spoilt: one
-number is read back from the device a step. The examples of a step are found again by their tokens, only when they are
+Every optimizer step is looked at before the optimizer acts, so that neither weights nor checkpoints are spoilt; its
+figures are read back from the device at once. The examples of a step are found again by their tokens, only when they are
 to be named.
 """
 
@@ -79,24 +79,9 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
             raise self._diverged(str(error).partition(":")[0], samples) from error
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One micro-batch; on the last of a step all its losses are looked at. They sum to the step's mean loss."""
+        """One micro-batch, whose loss is looked at before the optimizer's step."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         self._losses = [*self._losses, loss]
-        if self.accelerator.sync_gradients:
-            # (processes, micro-batches); of several processes each has its loss times their number, to take the mean.
-            each = self.accelerator.gather(torch.stack(list(self._losses))).view(-1, len(self._losses)).tolist()
-            wrong = [value for values in each for value in values if not math.isfinite(value)]
-            if wrong:
-                own = each[self.accelerator.process_index]
-                spoilt = [b for b, value in zip(self._batches, own, strict=False) if not math.isfinite(value)]
-                raise self._diverged(f"the loss is {wrong[0]}", spoilt)
-            total = sum(map(sum, each)) / len(each)
-            if self._running is None or self.state.global_step == 0:
-                self._running = RunningMean()
-            before = self._running.lowest
-            mean = self._running.add(total)
-            if mean > max(FACTOR * before, self._guessing()):
-                raise self._diverged(f"the loss has risen to {mean:.3g}, from {before:.3g}", self._batches)
         return loss
 
     def _guessing(self) -> float:
@@ -106,12 +91,31 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        value = float(whole(norm) if isinstance(norm, torch.Tensor) else norm)
-        scaler = self.accelerator.scaler
+        last = torch.as_tensor(whole(norm) if isinstance(norm, torch.Tensor) else norm)
+        seen = torch.stack([one.float() for one in (*self._losses, last.to(self.args.device))])
+        # One transfer for all, and as late as may be: a device works off the backward meanwhile. (processes, losses and
+        # norm); of several processes each has its losses times their number, to take the mean.
+        rows = self.accelerator.gather(seen).view(-1, len(seen)).tolist()
+        self._look_at([row[:-1] for row in rows])
+        value, scaler = rows[0][-1], self.accelerator.scaler
         # Under fp16 the scaler skips steps whose scaled gradients overflow, and halves its scale.
         if not math.isfinite(value) and (scaler is None or scaler.get_scale() <= 1):
             raise self._diverged(f"the gradient's norm is {value}", self._batches)
         return norm
+
+    def _look_at(self, losses: list[list[float]]) -> None:
+        """The losses of a step's micro-batches in every process; they sum to the step's mean loss."""
+        wrong = [loss for of_process in losses for loss in of_process if not math.isfinite(loss)]
+        if wrong:
+            own = losses[self.accelerator.process_index]
+            spoilt = [batch for batch, loss in zip(self._batches, own, strict=False) if not math.isfinite(loss)]
+            raise self._diverged(f"the loss is {wrong[0]}", spoilt)
+        if self._running is None or self.state.global_step == 0:
+            self._running = RunningMean()
+        before = self._running.lowest
+        mean = self._running.add(sum(map(sum, losses)) / len(losses))
+        if mean > max(FACTOR * before, self._guessing()):
+            raise self._diverged(f"the loss has risen to {mean:.3g}, from {before:.3g}", self._batches)
 
     def _save_checkpoint(self, model: Any, *args: Any, **kwargs: Any) -> None:
         trained = [local(p.detach()) for p in model.parameters() if p.requires_grad]

@@ -28,6 +28,8 @@ else:
 class SupervisedLogits(_Base):  # type: ignore[misc]  # TRL has no types
     """Put before `SFTTrainer`'s class, with batches from `DocumentCollator`. The loss is that of TRL, to rounding."""
 
+    _flops_per_token: int | None = None
+
     def compute_loss(
         self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -52,6 +54,12 @@ class SupervisedLogits(_Base):  # type: ignore[misc]  # TRL has no types
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         takes = KEEP in inspect.signature(type(base).forward).parameters
         return takes and supervised * base.config.get_text_config().vocab_size <= LARGEST
+
+    def floating_point_ops(self, inputs: Mapping[str, Any]) -> int:
+        """As transformers counts them, which would walk over all modules at every micro-batch."""
+        if self._flops_per_token is None:
+            self._flops_per_token = super().floating_point_ops(inputs) // inputs["input_ids"].numel()
+        return self._flops_per_token * int(inputs["input_ids"].numel())
 
     def estimate_curvature(self, samples: list[Any]) -> None:
         """Sophia's estimate, which asks for logits at every position."""
