@@ -42,10 +42,10 @@ def test_every_combination_has_its_rule_and_every_rule_a_combination() -> None:
     assert all(rule in deciding for rule in RULES)
     for rule in RULES:
         assert all(value in AXES[axis] for axis, values in rule.where.items() for value in values)
-        assert (rule.support == "yes") == (not rule.instead)
+        assert (rule.support in ("yes", "unverified")) == (not rule.instead)
 
 
-ONE_PROCESS = ("recipes train with one process", "start flexlora without torchrun")
+ONE_PROCESS = ("recipes train with one process or with DDP", "start flexlora with torchrun")
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,8 @@ ONE_PROCESS = ("recipes train with one process", "start flexlora without torchru
         ({}, (), ()),
         ({"optimizer": "sophia", "view": "delta", "precision": "bfloat16"}, (), ()),
         ({"precision": "float16"}, ("recipe", "python"), ("cpu with float16: float16 trains on a GPU only", "float32")),
-        ({"precision": "float16", "device": "cuda"}, (), ()),
         ({"quantisation": "quantised"}, ("recipe",), ("such a base is not merged", "name the unquantised model")),
-        ({"parallelism": "DDP"}, ("recipe",), ONE_PROCESS),
+        ({"parallelism": "DDP"}, (), ()),
         ({"parallelism": "FSDP2", "optimizer": "sophia"}, ("recipe",), ONE_PROCESS),
         ({"parallelism": "context"}, ("recipe",), ONE_PROCESS),
         (
@@ -90,8 +89,14 @@ def test_what_is_refused_to_whom(change: dict[str, str], refused_to: tuple[str, 
 def test_what_is_not_known_yet_refuses_nothing() -> None:
     require("recipe", precision="float16")
     require("recipe", parallelism="one process")
-    with pytest.raises(UsageError, match="WORLD_SIZE is 2: recipes train with one process"):
-        require("recipe", "WORLD_SIZE is 2", parallelism="DDP")
+    with pytest.raises(UsageError, match="ACCELERATE_USE_FSDP is set: recipes train with one process or with DDP"):
+        require("recipe", "ACCELERATE_USE_FSDP is set", parallelism="FSDP2")
+
+
+def test_what_no_test_has_run_is_said_to_be_so_and_let_through() -> None:
+    setting = {**PLAIN, "device": "cuda", "precision": "float16"}
+    assert rule_of(setting).support == "unverified"
+    require("recipe", **setting)  # type: ignore[arg-type]
 
 
 def test_a_quantised_base_is_refused_before_it_is_loaded(
@@ -105,12 +110,13 @@ def test_a_quantised_base_is_refused_before_it_is_loaded(
         pipeline.start({**values, "tasks": ["humaneval"]}, tmp_path / "run", executes=False)
 
 
-def test_several_processes_are_refused_in_the_table_s_words(
+def test_sharding_by_a_launcher_is_refused_in_the_table_s_words(
     small_model: Path, benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
     values = {"model": str(small_model), "data_dir": str(benchmark), "data": [{"dataset": "mbpp"}]}
-    with pytest.raises(UsageError, match="WORLD_SIZE is 2: recipes train with one process"):
+    with pytest.raises(UsageError, match="ACCELERATE_USE_FSDP is set: recipes train with one process or with DDP"):
         pipeline.start({**values, "tasks": ["humaneval"]}, tmp_path / "run", executes=False)
 
 
