@@ -173,8 +173,11 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(tokenizer.eos_token) else ids
 
 
-def load_model(source: ModelSource) -> Any:
-    """The base model in the recipe's precision on `device()`.
+def load_model(source: ModelSource, onto: torch.device | None = None) -> Any:
+    """The base model in the recipe's precision.
+
+    Args:
+        onto: its device; None is `device()`.
 
     Raises:
         UsageError: it cannot be loaded.
@@ -194,7 +197,7 @@ def load_model(source: ModelSource) -> Any:
             f"model {source.name!r}: {len(wrong)} of its weights are not in its files, or of another shape (e.g. "
             f"{wrong[0]}), and would be random. Is it a causal language model, and was the download complete?"
         )
-    return model.to(device())
+    return model.to(device() if onto is None else onto)
 
 
 def keeps_cache(model: Any) -> bool:

@@ -34,7 +34,7 @@ ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED_ARM_NAMES = ("base", "baselines")
 
 # Changing these does not change a run's results, so a run may be continued with other values.
-FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to")
+FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to", "train.sharding")
 
 
 class Recipe(Section):
