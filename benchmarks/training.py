@@ -97,7 +97,7 @@ def trainer_of(side: str, recipe: Recipe, folder: Path) -> Any:
     ours = training_arguments(recipe, folder)
     ours.set_save(strategy="no")
     if side == "FLeX":
-        with patch.object(models, "load_model", lambda source: build()):
+        with patch.object(models, "load_model", lambda *_: build()):
             tokens = tokens_of(recipe, recipe.data, tokenizer)
             return make_trainer(recipe, tokenizer, args=ours, train=tokens, validation=[])
     examples, _ = load_examples(recipe.data, recipe.data_dir, recipe.seed)

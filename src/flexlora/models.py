@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
 from flexlora.capabilities import require
-from flexlora.errors import UsageError
+from flexlora.errors import FlexError, UsageError
 from flexlora.recipe import EMBEDDED, ModelSource
 from flexlora.tiny import TINY_MODEL
 
@@ -181,6 +181,7 @@ def load_model(source: ModelSource, onto: torch.device | None = None) -> Any:
 
     Raises:
         UsageError: it cannot be loaded.
+        FlexError: it is too large for the device.
     """
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -197,7 +198,13 @@ def load_model(source: ModelSource, onto: torch.device | None = None) -> Any:
             f"model {source.name!r}: {len(wrong)} of its weights are not in its files, or of another shape (e.g. "
             f"{wrong[0]}), and would be random. Is it a causal language model, and was the download complete?"
         )
-    return model.to(device() if onto is None else onto)
+    try:
+        return model.to(device() if onto is None else onto)
+    except torch.OutOfMemoryError as error:
+        raise FlexError(
+            f"model {source.name!r}: does not fit into the memory of one GPU. train.sharding=fsdp2 trains it in parts, "
+            "one for each of several processes; generating, each process holds the whole of it, and needs a larger GPU."
+        ) from error
 
 
 def keeps_cache(model: Any) -> bool:

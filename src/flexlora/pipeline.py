@@ -39,7 +39,7 @@ from flexlora.generation import SampleFiles, complete, generate_samples
 from flexlora.plan import Plan
 from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
-from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
+from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load, with_sharding
 from flexlora.report.page import write_report
 from flexlora.training import Probe, probe_steps, train_adapter
 from flexlora.training.sharded import shards
@@ -67,10 +67,12 @@ def start(
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
     """
+    sharded = processes.asked_to_shard()
     processes.join()
 
     def prepared() -> tuple[RunFolder, Plan]:
         resolved = _resolved(recipe, overrides)
+        resolved = with_sharding(resolved) if sharded else resolved
         run = open_run(resolved, Path(output) if output else Path("runs") / (resolved.name or "run"), overwrite)
         return run, check(run, executes, **how)
 

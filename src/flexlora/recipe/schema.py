@@ -142,6 +142,11 @@ class Recipe(Section):
         return build(merged(dumped(self) | {"arms": {}}, overrides), where=f"arms.{name}.")
 
 
+def with_sharding(recipe: Recipe) -> Recipe:
+    """A recipe whose trainings are sharded, as a launcher asks for it; an arm that says otherwise has its way."""
+    return build(merged(dumped(recipe), {"train": {"sharding": "fsdp2"}}), where="")
+
+
 # What an arm may change: how the adapter is trained, not what all arms share.
 ARM_KEYS = ("data", "validation", "lora", "penalty", "optimizer", "train", "seed")
 

@@ -66,7 +66,7 @@ class ShardedTraining(_Base):  # type: ignore[misc]  # transformers has no types
 
     def shard(self) -> None:
         """Shard the model, where that is asked for and not done yet; every process calls it."""
-        if self.sharded and not isinstance(self.model, FSDPModule):
+        if self.sharded and not _is_managed(self.model):
             shard(self.model, self.args.device.type)
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
@@ -121,7 +121,7 @@ def shard(model: Any, device: str) -> None:
 
 def is_all_sharded(model: Any) -> bool:
     """Whether every parameter of a model is spread over all processes."""
-    return isinstance(model, FSDPModule) and all(
+    return all(
         is_sharded(p) and p.device_mesh.size() == processes.count() and all(part.is_shard() for part in p.placements)
         for p in model.parameters()
     )
@@ -132,11 +132,15 @@ def whole_adapter(model: Any) -> dict[str, torch.Tensor] | None:
 
     Every process calls it.
     """
-    if not isinstance(model, FSDPModule):
+    if not _is_managed(model):
         return None
     state = model.state_dict()
     saved = set(map(id, get_peft_model_state_dict(model, state_dict=state).values()))
     return {name: whole(value) for name, value in state.items() if id(value) in saved}
+
+
+def _is_managed(model: object) -> bool:
+    return isinstance(model, FSDPModule)
 
 
 @contextmanager
