@@ -9,6 +9,7 @@ own. What the models of job N were trained in is written to `seen.N.RANK.jsonl` 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -77,5 +78,6 @@ def run(number: int, job: dict[str, Any], folder: Path) -> None:
 
 if __name__ == "__main__":
     jobs = Path(sys.argv[1])
+    gc.freeze()  # a collection in a fork would copy all that was imported
     for number, job in enumerate(json.loads(jobs.read_text())):
         run(number, job, jobs.parent)
