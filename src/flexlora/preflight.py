@@ -25,7 +25,7 @@ from flexlora.execution import How
 from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
-from flexlora.plan import ArmPlan, Plan, optimizer_in_words, penalty_in_words
+from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
 from flexlora.recipe import Optimizer, Recipe
 from flexlora.training.engines import refuse_engines
 from flexlora.training.sharing import share
@@ -146,6 +146,7 @@ def _supported(of_arm: Recipe) -> None:
     require(
         "recipe",
         optimizer=of_arm.optimizer.name,
+        adapter=of_arm.lora.kind,
         device=models.device().type,
         precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
         quantisation="none",
@@ -260,6 +261,7 @@ def _plan_arm(
     plan = ArmPlan(
         arm=arm,
         targets=targets.matches,
+        adapter=adapter_in_words(of_arm.lora),
         trainable_parameters=trainable_parameters(adapted),
         init_adapter=None if initial is None else str(initial.adapter.path),
         penalty=penalty_in_words(of_arm.penalty),

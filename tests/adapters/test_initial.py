@@ -189,7 +189,7 @@ def test_other_kinds_damage_and_wrong_places_are_refused(values: dict[str, Any],
     shutil.copytree(first / "main/train/adapter", other)
     config = json.loads((other / "adapter_config.json").read_text())
     for change, part in (
-        ({"use_rslora": True}, "use_rslora is True there and False here; only plain LoRA is continued"),
+        ({"lora_bias": True}, "lora_bias is True there and False here; only LoRA, rsLoRA and DoRA are continued"),
         ({"peft_type": "LOHA"}, "peft_type is 'LOHA' there"),
         ({"init_lora_weights": "pissa"}, "has changed the base itself"),
     ):
