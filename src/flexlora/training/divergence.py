@@ -1,8 +1,8 @@
 """`StopWhenDiverged`: a training whose loss or gradient is no number, or whose loss explodes, stops and says where.
 
 Every optimizer step is looked at before the optimizer acts, so that neither weights nor checkpoints are spoilt; its
-figures are read back from the device at once. The examples of a step are found again by their tokens, when they are
-to be named.
+figures are read back from the device at once. The examples of a step are found again by their tokens, only when they
+are to be named.
 """
 
 from __future__ import annotations
