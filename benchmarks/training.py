@@ -97,7 +97,7 @@ def trainer_of(side: str, recipe: Recipe, folder: Path) -> Any:
     ours = training_arguments(recipe, folder)
     ours.set_save(strategy="no")
     if side == "FLeX":
-        with patch.object(models, "load_model", lambda _: build()):
+        with patch.object(models, "load_model", lambda *_: build()):
             tokens = tokens_of(recipe, recipe.data, tokenizer)
             return make_trainer(recipe, tokenizer, args=ours, train=tokens, validation=[])
     examples, _ = load_examples(recipe.data, recipe.data_dir, recipe.seed)
@@ -174,7 +174,7 @@ def model_flops(trainer: Any, watch: Watch) -> float:
     tokens = sum(sum(lengths) for lengths in watch.lengths[WARM:])
     squares = sum(length**2 for lengths in watch.lengths[WARM:] for length in lengths)
     attention = 6 * config.hidden_size * squares * config.num_hidden_layers
-    return (4 * frozen + 6 * factors) * tokens + 4 * head * sum(watch.supervised[WARM:]) + attention
+    return float((4 * frozen + 6 * factors) * tokens + 4 * head * sum(watch.supervised[WARM:]) + attention)
 
 
 def matmul_rate() -> float:

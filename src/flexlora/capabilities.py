@@ -101,10 +101,12 @@ RULES = (
         instead="train with one process or with DDP, or without lora.use_dora",
     ),
     Rule(
-        where={"parallelism": ("FSDP2", "tensor", "context")},
+        where={"parallelism": ("tensor", "context")},
         support="python",
-        why="recipes train with one process or with DDP, each process with the whole base",
-        instead="start flexlora with torchrun, or train with the mixins or a loop of your own",
+        why="recipes train with one process, with DDP, each process with the whole base, or with FSDP2, each with a "
+        "part of it",
+        instead="start flexlora with torchrun, with train.sharding=fsdp2 for a base that is too large for a GPU; or "
+        "train with the mixins or a loop of your own",
     ),
     Rule(
         where={"quantisation": ("quantised",)},

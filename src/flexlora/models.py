@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
 from flexlora.capabilities import require
-from flexlora.errors import UsageError
+from flexlora.errors import FlexError, UsageError
 from flexlora.recipe import EMBEDDED, ModelSource
 from flexlora.tiny import TINY_MODEL
 
@@ -173,11 +173,15 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(tokenizer.eos_token) else ids
 
 
-def load_model(source: ModelSource) -> Any:
-    """The base model in the recipe's precision on `device()`.
+def load_model(source: ModelSource, onto: torch.device | None = None) -> Any:
+    """The base model in the recipe's precision.
+
+    Args:
+        onto: its device; None is `device()`.
 
     Raises:
         UsageError: it cannot be loaded.
+        FlexError: it is too large for the device.
     """
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -194,7 +198,13 @@ def load_model(source: ModelSource) -> Any:
             f"model {source.name!r}: {len(wrong)} of its weights are not in its files, or of another shape (e.g. "
             f"{wrong[0]}), and would be random. Is it a causal language model, and was the download complete?"
         )
-    return model.to(device())
+    try:
+        return model.to(device() if onto is None else onto)
+    except torch.OutOfMemoryError as error:
+        raise FlexError(
+            f"model {source.name!r}: does not fit into the memory of one GPU. train.sharding=fsdp2 trains it in parts, "
+            "one for each of several processes; generating, each process holds the whole of it, and needs a larger GPU."
+        ) from error
 
 
 def keeps_cache(model: Any) -> bool:

@@ -39,9 +39,10 @@ from flexlora.generation import SampleFiles, complete, generate_samples
 from flexlora.plan import Plan
 from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
-from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
+from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load, with_sharding
 from flexlora.report.page import write_report
 from flexlora.training import Probe, probe_steps, train_adapter
+from flexlora.training.sharded import shards
 from flexlora.training.stage import starts_fresh
 
 
@@ -66,10 +67,12 @@ def start(
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
     """
+    sharded = processes.asked_to_shard()
     processes.join()
 
     def prepared() -> tuple[RunFolder, Plan]:
         resolved = _resolved(recipe, overrides)
+        resolved = with_sharding(resolved) if sharded else resolved
         run = open_run(resolved, Path(output) if output else Path("runs") / (resolved.name or "run"), overwrite)
         return run, check(run, executes, **how)
 
@@ -153,10 +156,13 @@ def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
     if not arms:
         return {}
     models.quiet()
-    base = models.load_model(run.recipe.source(run.recipe.model))  # once for all: arms differ in the adapter
+    recipes = {arm: run.recipe.arm(arm) for arm in arms}
+    base = None
+    if not any(shards(recipe.train) for recipe in recipes.values()):
+        base = models.load_model(run.recipe.source(run.recipe.model))  # once for all: arms differ in the adapter
     probes = {}
-    for arm in arms:
-        probes[arm] = probe_steps(run.recipe.arm(arm), f"probe {arm}", base)
+    for arm, recipe in recipes.items():
+        probes[arm] = probe_steps(recipe, f"probe {arm}", base)
         say(f"probe {arm}: {probes[arm].words()}")
     del base
     _free()

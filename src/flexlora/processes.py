@@ -69,6 +69,31 @@ def join() -> None:
         raise UsageError(f"WORLD_SIZE is {count()}, and {found} processes have found each other; start them anew.")
 
 
+def asked_to_shard() -> bool:
+    """Whether a launcher asks for FSDP2, which is `train.sharding` here; Accelerate no longer does it as well then.
+
+    Raises:
+        UsageError: it asks for more than that.
+    """
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+    if not asked or os.environ.get("FSDP_VERSION", "1") != "2":
+        return False
+    for variable, instead in _NOT_SHARDING.items():
+        if os.environ.get(variable, "").lower() in ("1", "true"):
+            raise UsageError(f"{variable} is set: {instead}.")
+    del os.environ["ACCELERATE_USE_FSDP"]
+    return True
+
+
+_NOT_SHARDING = {
+    "FSDP_OFFLOAD_PARAMS": "recipes keep the parts of a model on their GPUs; start more processes, and set "
+    "`fsdp_offload_params: false` in Accelerate's config",
+    "FSDP_ACTIVATION_CHECKPOINTING": "a recipe says it by train.gradient_checkpointing=true; set "
+    "`fsdp_activation_checkpointing: false` in Accelerate's config",
+}
+"""What `accelerate launch` may ask for beside FSDP2, and what to do about it."""
+
+
 def wait() -> None:
     """Until all processes are here."""
     if count() > 1:

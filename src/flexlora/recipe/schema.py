@@ -34,7 +34,7 @@ ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED_ARM_NAMES = ("base", "baselines")
 
 # Changing these does not change a run's results, so a run may be continued with other values.
-FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to")
+FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to", "train.sharding")
 
 
 class Recipe(Section):
@@ -140,6 +140,11 @@ class Recipe(Section):
         """The recipe of one arm: its overrides applied, without further arms."""
         overrides = self.arms.get(name, {})
         return build(merged(dumped(self) | {"arms": {}}, overrides), where=f"arms.{name}.")
+
+
+def with_sharding(recipe: Recipe) -> Recipe:
+    """A recipe whose trainings are sharded, as a launcher asks for it; an arm that says otherwise has its way."""
+    return build(merged(dumped(recipe), {"train": {"sharding": "fsdp2"}}), where="")
 
 
 # What an arm may change: how the adapter is trained, not what all arms share.

@@ -91,7 +91,8 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        last = torch.as_tensor(whole(norm) if isinstance(norm, torch.Tensor) else norm)
+        norm = whole(norm) if isinstance(norm, torch.Tensor) else norm
+        last = torch.as_tensor(norm)
         seen = torch.stack([one.float() for one in (*self._losses, last.to(self.args.device))])
         # One transfer for all, and as late as may be: a device works off the backward meanwhile. (processes, losses and
         # norm); of several processes each has its losses times their number, to take the mean.
@@ -119,7 +120,7 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
     def _save_checkpoint(self, model: Any, *args: Any, **kwargs: Any) -> None:
         trained = [local(p.detach()) for p in model.parameters() if p.requires_grad]
-        if not all(bool(p.isfinite().all()) for p in trained):
+        if not all(processes.gathered(all(bool(p.isfinite().all()) for p in trained))):  # of shards, each has its own
             raise self._diverged("weights of the adapter are no longer finite", self._batches, self.state.global_step)
         super()._save_checkpoint(model, *args, **kwargs)
 

@@ -23,6 +23,7 @@ import torch
 from flexlora import models, processes
 from flexlora.adapters import lora_pairs
 from flexlora.errors import FlexError
+from flexlora.fourier.parameters import whole
 from flexlora.progress import bar
 from flexlora.recipe import Recipe
 from flexlora.training.divergence import Diverged
@@ -77,7 +78,8 @@ def probe_steps(recipe: Recipe, label: str = "probe", base: Any = None) -> Probe
     Args:
         recipe: the arm's recipe (`Recipe.arm`).
         label: shown beside the progress bar.
-        base: the recipe's model, already loaded (`models.load_model`); it is given back as it was. None loads it.
+        base: the recipe's model, already loaded (`models.load_model`); it is given back as it was. None loads it, as
+            for a sharded training, which leaves nothing to give back.
 
     Raises:
         UsageError: model, data or options are wrong.
@@ -121,7 +123,7 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
         )
         trainer.add_callback(StopAfter(STEPS, trainer))
         check_batches(trainer, chosen, tokenizer)
-        before = {pair.module: pair.B.detach().clone() for pair in lora_pairs(trainer.model)}
+        before = {pair.module: whole(pair.B).clone() for pair in lora_pairs(trainer.model)}
         try:
             trainer.train()
         except Diverged as error:
@@ -132,9 +134,10 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
         if validation:
             trainer.evaluate()
     unmoved = check_moved(trainer, before)
-    given_back = trainer.model.unload()
-    given_back.gradient_checkpointing_disable()
-    given_back.disable_input_require_grads()
+    if base is not None:
+        given_back = trainer.model.unload()
+        given_back.gradient_checkpointing_disable()
+        given_back.disable_input_require_grads()
     return Probe(
         longest=len(chosen[0].input_ids),
         losses=tuple(line["loss"] for line in trainer.state.log_history if "loss" in line),
@@ -183,7 +186,8 @@ def check_moved(trainer: FourierTrainer, before: dict[str, torch.Tensor]) -> tup
     Raises:
         FlexError: all of them.
     """
-    unmoved = tuple(pair.module for pair in lora_pairs(trainer.model) if torch.equal(pair.B, before[pair.module]))
+    after = {pair.module: whole(pair.B) for pair in lora_pairs(trainer.model)}
+    unmoved = tuple(module for module, B in after.items() if torch.equal(B.to(before[module].device), before[module]))
     if len(unmoved) == len(before):
         raise FlexError(
             f"training: after {trainer.state.global_step} optimizer steps the adapter has not moved: B of all "

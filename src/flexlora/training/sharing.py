@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from flexlora import processes
 from flexlora.errors import UsageError
 from flexlora.recipe import Train
+from flexlora.training.sharded import is_all_sharded
 from flexlora.training.tokens import IGNORED, Tokens
 
 if TYPE_CHECKING:  # what it is mixed into
@@ -118,9 +119,11 @@ class RightEngine(TrainerCallback):  # type: ignore[misc]  # transformers has no
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer with the model in its place."""
-        found, size = type(self.trainer.model_wrapped), args.world_size
-        if size != processes.count() or (size > 1 and found is not DistributedDataParallel):
+        wrapped, size, sharded = self.trainer.model_wrapped, args.world_size, self.trainer.sharded
+        right = is_all_sharded(wrapped) if sharded else size == 1 or type(wrapped) is DistributedDataParallel
+        if size != processes.count() or not right:
             raise UsageError(
                 f"training: {processes.count()} processes were started, and the trainer sees {size} and wraps the "
-                f"model as {found.__name__}, not in DistributedDataParallel; start them with torchrun."
+                f"model as {type(wrapped).__name__}, not {'sharded' if sharded else 'in DistributedDataParallel'}; "
+                "start them with torchrun."
             )
