@@ -27,7 +27,7 @@ if __name__ == "__main__":
     TorchTrainer(
         worker,
         train_loop_config={"recipe": recipe, "run": run},
-        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo", timeout_s=172_800),
         scaling_config=ScalingConfig(num_workers=int(workers), use_gpu=on_gpu),
         run_config=RunConfig(name="flexlora"),
     ).fit()

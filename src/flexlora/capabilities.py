@@ -120,7 +120,7 @@ RULES = (
         support="unverified",
         why="written for it, and the tests have not run on a GPU yet; loss scaling is tested with a scaler on the CPU",
     ),
-    Rule(where={}, support="yes", why="all of it is run together by the tests"),
+    Rule(where={}, support="yes", why="the tests run each of these values, though not each combination"),
 )
 
 

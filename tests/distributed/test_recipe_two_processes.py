@@ -32,7 +32,7 @@ def recipe(benchmark: Path, small_model: Path, tmp_path: Path) -> Path:
     values: dict[str, Any] = {
         "model": str(small_model),
         "data_dir": str(benchmark),
-        # 22 examples in steps of 8: the last step of an epoch is not full.
+        # 22 examples in steps of 8: three steps an epoch, of which the last is not full. A checkpoint after the fourth.
         "data": [{"dataset": "mbpp", "limit": 22}],
         "validation": [{"dataset": "mbpp", "split": "validation"}],
         "tasks": [{"name": "humaneval", "limit": 3}],
@@ -44,7 +44,7 @@ def recipe(benchmark: Path, small_model: Path, tmp_path: Path) -> Path:
             "max_length": 96,
             "logging_steps": 1,
             "eval_steps": 3,
-            "save_steps": 3,
+            "save_steps": 2,
             "spectrum_steps": 3,
         },
         "arms": {
@@ -78,7 +78,9 @@ def kill_after(checkpoint: Path, *command: str | Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while not checkpoint.exists():
+    for _ in range(10_000):
+        if checkpoint.exists():
+            break
         assert group.poll() is None, "it ended before it was killed"
         time.sleep(0.02)
     members = subprocess.run(["pgrep", "-s", str(group.pid)], capture_output=True, text=True, check=True).stdout.split()
@@ -93,7 +95,7 @@ def test_two_processes_make_the_run_of_one_also_where_they_were_killed(recipe: P
     one, two = tmp_path / "one", tmp_path / "two"
     alone = run("run", recipe, "--output", one, launcher=[sys.executable])
     assert alone.returncode == 0, alone.stderr
-    kill_after(two / "adamw/train/checkpoints/checkpoint-3", "train", recipe, "--output", two)
+    kill_after(two / "adamw/train/checkpoints/checkpoint-4", "train", recipe, "--output", two)
     # What one of the processes had generated when it was killed.
     (two / "base" / "humaneval").mkdir(parents=True)
     samples = read_appended(one / "base" / "humaneval" / "samples.jsonl")
