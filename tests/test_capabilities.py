@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from flexlora.errors import UsageError
 
 PLAIN = {
     "optimizer": "adamw",
+    "adapter": "lora",
     "device": "cpu",
     "precision": "float32",
     "quantisation": "none",
@@ -32,12 +34,13 @@ def test_the_axes_have_the_values_of_a_recipe() -> None:
     }
     for axis, annotation in values.items():
         assert AXES[axis] == get_args(annotation)
+    assert AXES["adapter"] == get_args(inspect.signature(recipe.Lora.kind.fget, eval_str=True).return_annotation)
     assert {"auto", *AXES["precision"]} == set(get_args(recipe.Precision))
 
 
 def test_every_combination_has_its_rule_and_every_rule_a_combination() -> None:
     every = list(settings())
-    assert len(every) == 2 * 2 * 3 * 2 * 7 * 3
+    assert len(every) == 2 * 3 * 2 * 3 * 2 * 7 * 3
     deciding = [rule_of(setting) for setting in every]
     assert all(rule in deciding for rule in RULES)
     for rule in RULES:
@@ -56,6 +59,9 @@ ONE_PROCESS = ("recipes train with one process, with DDP", "start flexlora with 
         ({"precision": "float16"}, ("recipe", "python"), ("cpu with float16: float16 trains on a GPU only", "float32")),
         ({"quantisation": "quantised"}, ("recipe",), ("such a base is not merged", "name the unquantised model")),
         ({"parallelism": "DDP"}, (), ()),
+        ({"adapter": "rslora"}, (), ()),
+        ({"adapter": "dora", "optimizer": "sophia", "parallelism": "DDP"}, (), ()),
+        ({"adapter": "dora", "parallelism": "FSDP2"}, ("recipe",), ("dora with FSDP2: PEFT takes the lengths",)),
         ({"parallelism": "FSDP2", "optimizer": "sophia"}, (), ()),
         ({"parallelism": "context"}, ("recipe",), ONE_PROCESS),
         (

@@ -6,6 +6,7 @@ parameters counted before any weight is read. `check_weights` makes sure that th
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 import json
@@ -40,8 +41,15 @@ def quiet() -> None:
 
 
 def device() -> torch.device:
-    """The device everything runs on: the first GPU, or the processor."""
+    """The device that this process runs on: its GPU, or the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def free_memory() -> None:
+    """Give back what models that are no longer named took."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def dtype_of(precision: str) -> torch.dtype:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flexlora.recipe import Optimizer, Penalty
+from flexlora.recipe import Lora, Optimizer, Penalty
 
 RHO_OFF = 4
 """A rho so many times the usual one, or so many times below it, is remarked upon."""
@@ -20,6 +20,8 @@ class ArmPlan:
     arm: str
     targets: dict[str, int]
     """Target module -> how many modules it matches."""
+    adapter: str
+    """It in words: kind, rank and scaling."""
     trainable_parameters: int
     init_adapter: str | None
     """The adapter that it starts from; None starts from zero."""
@@ -72,6 +74,7 @@ class Plan:
         for arm in self.arms:
             targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())
             said.append(f"arm        {arm.arm}: {arm.trainable_parameters:,} trainable parameters ({targets})")
+            said.append(f"           {arm.adapter}")
             said += [f"           starts from {arm.init_adapter}"] * (arm.init_adapter is not None)
             said += [f"           {arm.penalty}", f"           {arm.optimizer}"]
             notes = [f"{arm.cut} cut at max_length"] * bool(arm.cut)
@@ -93,6 +96,13 @@ class Plan:
         said += [f"  [masked]     {line}" for line in self.example["masked"].splitlines()]
         said += [f"  [supervised] {line}" for line in self.example["supervised"].splitlines()]
         return said
+
+
+def adapter_in_words(lora: Lora) -> str:
+    """Kind, rank, alpha and what they come to."""
+    kind = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA"}[lora.kind]
+    also = " with rsLoRA's scaling" if lora.use_dora and lora.use_rslora else ""
+    return f"{kind}{also}, rank {lora.rank}, alpha {lora.alpha:g} (B A is scaled by {lora.scaling:.3g})"
 
 
 def penalty_in_words(penalty: Penalty) -> str:

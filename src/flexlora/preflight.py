@@ -24,7 +24,7 @@ from flexlora.execution import How
 from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
-from flexlora.plan import ArmPlan, Plan, optimizer_in_words, penalty_in_words
+from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
 from flexlora.recipe import Optimizer, Recipe, Train
 from flexlora.training.engines import refuse_engines
 from flexlora.training.sharded import shards
@@ -148,6 +148,7 @@ def _supported(of_arm: Recipe) -> None:
     require(
         "recipe",
         optimizer=of_arm.optimizer.name,
+        adapter=of_arm.lora.kind,
         device=models.device().type,
         precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
         quantisation="none",
@@ -273,6 +274,7 @@ def _plan_arm(
     plan = ArmPlan(
         arm=arm,
         targets=targets.matches,
+        adapter=adapter_in_words(of_arm.lora),
         trainable_parameters=trainable_parameters(adapted),
         init_adapter=None if initial is None else str(initial.adapter.path),
         penalty=penalty_in_words(of_arm.penalty),

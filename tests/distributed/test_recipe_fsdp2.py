@@ -83,7 +83,10 @@ def recipe(model: Path, data: Path) -> dict[str, Any]:
                 "optimizer": {"name": "sophia", "learning_rate": 0.01, "hessian_interval": 2, "bias_correction": True},
                 "train": {"gradient_checkpointing": True},
             },
-            "rows": {"penalty": {"lam": 0.02, "view": "rows", "coupling": "decoupled"}},
+            "rows": {
+                "penalty": {"lam": 0.02, "view": "rows", "coupling": "decoupled"},
+                "train": {"padding_free": False},
+            },
         },
     }
 

@@ -1,6 +1,6 @@
 """Sequential fine-tuning: a saved adapter that another training goes on from (`lora.init_adapter`; paper.txt 8.2).
 
-The adapter goes on as it is, so base model, rank, scaling and targets must be those that it was trained with. Its
+The adapter goes on as it is, so base model, kind, rank, scaling and targets must be those that it was trained with. Its
 optimizer does not: a training that starts from an adapter begins at step 0.
 """
 
@@ -21,7 +21,13 @@ from flexlora.adapters.source import CHANGES_THE_BASE, Adapter, compare_tensors,
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
 
-RECIPE_KEYS = {"r": "lora.rank", "lora_alpha": "lora.alpha", "target_modules": "lora.targets"}
+RECIPE_KEYS = {
+    "r": "lora.rank",
+    "lora_alpha": "lora.alpha",
+    "target_modules": "lora.targets",
+    "use_rslora": "lora.use_rslora",
+    "use_dora": "lora.use_dora",
+}
 """PEFT's name -> the recipe's key."""
 MAY_DIFFER = (
     "base_model_name_or_path",  # compared by itself
@@ -90,10 +96,11 @@ def check_initial(initial: InitialAdapter, adapted: PeftModel, base: ModelSource
         there, here = (sorted(v) if isinstance(v, list) else v for v in (config[key], expected[key]))
         if (there or None) != (here or None):  # null, empty and false are one
             where = RECIPE_KEYS.get(key)
-            remedy = f"set {where} to {json.dumps(there)}" if where else "only plain LoRA is continued"
+            remedy = f"set {where} to {json.dumps(there)}" if where else "only LoRA, rsLoRA and DoRA are continued"
             problems.append(f"{where or key} is {there!r} there and {here!r} here; {remedy}")
     problems += [
-        f"{key} is {config[key]!r} there, which this version of PEFT does not know; only plain LoRA is continued"
+        f"{key} is {config[key]!r} there, which this version of PEFT does not know; only LoRA, rsLoRA and DoRA "
+        "are continued"
         for key in sorted(config.keys() - expected.keys() - set(MAY_DIFFER))
         if config[key]
     ]

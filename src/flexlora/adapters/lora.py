@@ -12,11 +12,13 @@ from flexlora.recipe import Lora
 
 
 def add_lora(model: torch.nn.Module, lora: Lora, seed: int | None = None) -> PeftModel:
-    """Wrap `model` with a fresh adapter: A random, B zero, no bias, everything else frozen.
+    """Wrap `model` with a fresh adapter that changes nothing yet, and freeze everything else.
+
+    A is random and B zero; there is no bias, and DoRA's magnitudes are the lengths of the base's rows.
 
     Args:
         model: a causal language model; on the meta device this costs no memory.
-        lora: rank, alpha, dropout and targets.
+        lora: its kind, rank, alpha, dropout and targets.
         seed: seeds A's random values; None leaves torch's generator as it is.
 
     Raises:
@@ -27,6 +29,8 @@ def add_lora(model: torch.nn.Module, lora: Lora, seed: int | None = None) -> Pef
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
         target_modules=list(targets.modules),
         bias="none",
         task_type="CAUSAL_LM",

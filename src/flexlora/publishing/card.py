@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from flexlora.data import humaneval, mbpp
 from flexlora.evaluation.schema import Comparison, Score, Summary
 from flexlora.fourier import AdapterSpectrum
+from flexlora.plan import adapter_in_words
 from flexlora.publishing.base import HUB_ID, Base
 from flexlora.recipe import Recipe
 from flexlora.report import words
@@ -93,6 +94,7 @@ def card_text(facts: Facts, figure: str) -> str:
     text = environment.get_template("card.md.j2").render(
         facts=facts,
         recipe=facts.recipe,
+        adapter=adapter_in_words(facts.recipe.lora),
         base=facts.base,
         embedded=facts.base.embedded,
         base_call=_base_call(facts),

@@ -162,7 +162,7 @@ def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
     for key, override in overrides.items():
         old = result.get(key)
         both = isinstance(old, Mapping) and isinstance(override, Mapping)
-        result[key] = merged(old, override) if both else override  # type: ignore[arg-type]
+        result[key] = merged(old, override) if both else override  # type: ignore[arg-type]  # `both` says so
     return result
 
 

@@ -80,10 +80,18 @@ class DataSource(Section):
 
 
 class Lora(Section):
-    """LoRA (paper.txt 3.1, equation 1): the update of a weight is `alpha / rank * B @ A`."""
+    """LoRA (paper.txt 3.1, equation 1): the update of a weight is `scaling * B @ A`."""
 
     rank: int = Field(8, ge=1, description="Rank r of the factors A (r, n) and B (m, r).")
     alpha: float = Field(16, gt=0, description="Scaling: the update is alpha / rank * B A.")
+    use_rslora: bool = Field(
+        False, description="rsLoRA: scale by alpha / sqrt(rank), so that a larger rank does not weaken the update."
+    )
+    use_dora: bool = Field(
+        False,
+        description="DoRA: the factors turn the rows of a weight, whose lengths are magnitudes that are trained too. "
+        "The penalty leaves the magnitudes alone.",
+    )
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the input of A while training.")
     targets: TargetPreset | tuple[str, ...] = Field(
         "mlp",
@@ -94,8 +102,20 @@ class Lora(Section):
     init_adapter: str | None = Field(
         None,
         description="Start from this saved adapter rather than from zero: its folder, a run or a run's arm "
-        "(`RUN/ARM`), or a hub id. Model, rank, alpha and targets must be those that it was trained with.",
+        "(`RUN/ARM`), or a hub id. Model, kind, rank, alpha and targets must be those that it was trained with.",
     )
+
+    @property
+    def kind(self) -> Literal["lora", "rslora", "dora"]:
+        """As the capability matrix has it; DoRA with rsLoRA's scaling is `dora`."""
+        if self.use_dora:
+            return "dora"
+        return "rslora" if self.use_rslora else "lora"
+
+    @property
+    def scaling(self) -> float:
+        """What multiplies B A."""
+        return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
     @field_validator("init_adapter")
     @classmethod

@@ -7,7 +7,6 @@ random generators are put back, so that the training after it is, to the last bi
 
 from __future__ import annotations
 
-import gc
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from flexlora.recipe import Recipe
 from flexlora.training.divergence import Diverged
 from flexlora.training.engines import refuse_engines
 from flexlora.training.memory import explained_memory
+from flexlora.training.peak_memory import peak_gb, reset_peak
 from flexlora.training.scaling import SkippedSteps
 from flexlora.training.stage import (
     ShowProgress,
@@ -85,19 +85,19 @@ def probe_steps(recipe: Recipe, label: str = "probe", base: Any = None) -> Probe
         UsageError: model, data or options are wrong.
         FlexError: training would fail; says how, and what to change.
     """
+    processes.join()
     refuse_engines()
     models.quiet()
     with _randomness_kept(), tempfile.TemporaryDirectory(prefix="flexlora-probe-") as folder:
         try:
             return _probe(recipe, Path(folder), label, base)
         finally:
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            models.free_memory()
 
 
 def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
     train = recipe.train
+    attention = None if base is None else base.config._attn_implementation
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     every = tokens_of(recipe, recipe.data, tokenizer)
     chosen = longest(every, STEPS * train.batch_size * train.gradient_accumulation_steps)
@@ -108,8 +108,7 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
     args.set_save(strategy="no")
     args.set_evaluate(strategy="no")
     args.set_logging(strategy="steps", steps=1, report_to=[])
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    reset_peak()
     with explained_memory(recipe), bar(label, min(STEPS, args.max_steps)) as advance:
         trainer = make_trainer(
             recipe,
@@ -136,12 +135,13 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
     unmoved = check_moved(trainer, before)
     if base is not None:
         given_back = trainer.model.unload()
+        given_back.set_attn_implementation(attention)
         given_back.gradient_checkpointing_disable()
         given_back.disable_input_require_grads()
     return Probe(
         longest=len(chosen[0].input_ids),
         losses=tuple(line["loss"] for line in trainer.state.log_history if "loss" in line),
-        peak_gb=torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
+        peak_gb=peak_gb() if torch.cuda.is_available() else None,
         unmoved=unmoved,
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.data_loader import SeedableRandomSampler
+from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import RandomSampler
 from transformers import TrainerCallback
@@ -91,6 +91,16 @@ class SharedSteps(_Base):  # type: ignore[misc]  # transformers has no types
         each = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         return FilledUp(len(self.train_dataset) - 1, each * processes.count())
 
+    def get_train_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of an epoch."""
+        loader = super().get_train_dataloader(*args, **kwargs)
+        if isinstance(loader.batch_sampler, BatchSamplerShard):
+            order = loader.batch_sampler.batch_sampler.sampler
+            if isinstance(order, FilledUp):
+                # Accelerate does so for its own samplers only; else an epoch that is resumed has the first one's order.
+                loader.set_sampler(order)
+        return loader
+
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """The batches of a validation."""
         loader = super().get_eval_dataloader(*args, **kwargs)
@@ -127,3 +137,15 @@ class RightEngine(TrainerCallback):  # type: ignore[misc]  # transformers has no
                 f"model as {type(wrapped).__name__}, not {'sharded' if sharded else 'in DistributedDataParallel'}; "
                 "start them with torchrun."
             )
+
+
+class OwnRandomness(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Gives every process dropout of its own.
+
+    Also where training goes on from a checkpoint of another number of processes, which holds no generator for it.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer before it restores the generators that a checkpoint holds."""
+        if processes.count() > 1 or state.global_step:
+            torch.manual_seed(args.seed + processes.rank() + 1_000_003 * state.global_step)

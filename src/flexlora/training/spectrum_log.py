@@ -32,7 +32,7 @@ FIGURES = {
 """Name in a line -> name in `Spectrum.as_dict`."""
 
 
-class SpectrumLog(TrainerCallback):  # type: ignore[misc]
+class SpectrumLog(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Appends to `spectrum.jsonl`; on resume, lines after the checkpoint are taken back first.
 
     Every process has one, and the first writes.

@@ -36,7 +36,7 @@ from flexlora.training.log import LogFile
 from flexlora.training.memory import explained_memory
 from flexlora.training.padding_free import DocumentCollator, separate_documents
 from flexlora.training.sharded import shards, whole_adapter
-from flexlora.training.sharing import RightEngine, empty_example, share
+from flexlora.training.sharing import OwnRandomness, RightEngine, empty_example, share
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import PaddingFreeTrainer, RecipeTrainer
@@ -139,6 +139,7 @@ def make_trainer(
         # Only now, as TRL leaves out examples without tokens to learn from.
         trainer.train_dataset = as_dataset([*train, empty_example(tokenizer.eos_token_id)])
     trainer.add_callback(RightEngine(trainer))
+    trainer.add_callback(OwnRandomness())
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
@@ -227,7 +228,7 @@ def starts_fresh(folder: Path) -> bool:
     return not (folder / "adapter").is_dir() and last_checkpoint(folder / "checkpoints") is None
 
 
-class LogLastStep(TrainerCallback):  # type: ignore[misc]
+class LogLastStep(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Logs the last step whatever `logging_steps` is, so that no stretch of training goes unseen."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -236,7 +237,7 @@ class LogLastStep(TrainerCallback):  # type: ignore[misc]
             control.should_log = True
 
 
-class ShowProgress(TrainerCallback):  # type: ignore[misc]
+class ShowProgress(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Moves the progress bar."""
 
     def __init__(self, advance: Callable[..., None] | Advance) -> None:
