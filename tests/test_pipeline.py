@@ -228,7 +228,7 @@ def test_data_that_changed_since_the_run_began_are_refused(recipe: Recipe, bench
 def test_a_run_continued_elsewhere_says_so(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = folder.open_run(recipe, tmp_path / "run")
     described = {"flexlora": "1"}
-    monkeypatch.setattr(pipeline.environment, "describe", lambda: dict(described))
+    monkeypatch.setattr("flexlora.environment.describe", lambda: dict(described))
     for version in ("1", "1", "2", "2", "1"):
         described["flexlora"] = version
         with pipeline.working(run):
