@@ -137,12 +137,13 @@ def peak(view: str) -> None:
         work = FourierPenalty(model, lam=0.02, view=view).add_gradient  # type: ignore[arg-type]  # a command-line word
     torch.fft.irfft(torch.fft.rfft(torch.randn(4, 64)))  # the library's own start
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-    before = _status("VmRSS")
+    before = status("VmRSS")
     work()
-    print((_status("VmHWM") - before) / 1024)
+    print((status("VmHWM") - before) / 1024)
 
 
-def _status(key: str) -> int:
+def status(key: str) -> int:
+    """A figure of this process's memory in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1])
 

@@ -4,8 +4,9 @@
 
 `same length`: a random Llama (hidden size 256, 6 layers) writes exactly 48 tokens for each of the tiny benchmark's
 prompts, with no end and no stop token, so that all sides do the same work; greedy, then eight samples a prompt, where
-FLeX reads the prompt once. `own ends`: the packaged model completes the tiny benchmark's problems in four languages,
-of as many lengths as they have. Padded batches are what one writes at first: the prompts in their order, padded on the
+FLeX reads the prompt once. `prescribed lengths`: the same model counts down to its end from the prompt's last token, 64
+tokens on average, exponentially distributed, 256 at most. `own ends`: the packaged model completes the tiny benchmark's
+problems in four languages. Padded batches are what one writes at first: the prompts in their order, padded on the
 left, each batch until its last completion has ended.
 
 float32, batches of 32, processor time of one thread, the better of two runs. Greedy completions are compared with those
@@ -28,7 +29,8 @@ from flexlora.tiny.benchmark import problems
 BATCH = 32
 CLOSE = 1e-4
 """Logits that rounding may put in another order."""
-ENDLESS = ("\0",)
+LONGEST = 256
+ENDLESS = ("\0\0",)
 
 
 def main() -> None:
@@ -41,19 +43,32 @@ def main() -> None:
     texts = [p.prompt for language in ("py", "java") for p in problems("A", language, limit=BATCH // 2)]
     compared["same length"] = row("same length, greedy", Job(model, tokenizer, texts, new_tokens=48))
     row("same length, 8 samples", Job(model, tokenizer, texts[:8], new_tokens=48, n=8))
+    counting, jobs = endless(Countdown)[0], [*texts, *texts]
+    job = Job(counting, tokenizer, jobs, new_tokens=LONGEST)
+    lengths = torch.empty(len(jobs)).exponential_(1 / 64, generator=torch.Generator().manual_seed(0))
+    job.ids = [[*ids, int(length)] for ids, length in zip(job.ids, lengths.clamp(2, LONGEST).tolist(), strict=True)]
+    compared["prescribed lengths"] = row("prescribed lengths, greedy", job)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(TINY_MODEL), AutoTokenizer.from_pretrained(TINY_MODEL)
     texts = [p.prompt for language in ("py", "java", "js", "cpp") for p in problems("A", language, limit=16)]
     compared["own ends"] = row("own ends, greedy", Job(model.eval(), tokenizer, texts, new_tokens=150))
-    print(
-        "\n| greedy completions | texts | differ from one at a time | of these, best logits further apart than 1e-4 |"
-    )
+    print("\n| greedy completions | texts | other than one at a time | of these, best logits further apart than 1e-4 |")
     print("|---|---|---|---|")
     for name, (texts_compared, differ, far) in compared.items():
         print(f"| {name} | {texts_compared} | {differ} | {far} |")
 
 
-def endless() -> tuple[Any, Any]:
-    """A random model that ends nothing, and its tokenizer."""
+class Countdown(LlamaForCausalLM):  # type: ignore[misc]  # transformers has no types
+    """Does a Llama's work, and predicts the token below the one it reads; 0 is the end."""
+
+    def forward(self, input_ids: Any = None, **inputs: Any) -> Any:
+        """Logits that leave no doubt."""
+        output = super().forward(input_ids, **inputs)
+        output.logits[:, -1].scatter_(1, (input_ids[:, -1:] - 1).clamp(min=0), 1e4)
+        return output
+
+
+def endless(kind: type = LlamaForCausalLM) -> tuple[Any, Any]:
+    """A random model that ends nothing of itself, and its tokenizer."""
     tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -63,10 +78,10 @@ def endless() -> tuple[Any, Any]:
         num_hidden_layers=6,
         num_attention_heads=8,
         bos_token_id=None,
-        eos_token_id=None,
+        eos_token_id=0 if kind is Countdown else None,
         pad_token_id=0,
     )
-    model = LlamaForCausalLM(config).eval()
+    model = kind(config).eval()
     tokenizer.eos_token = None
     return model, tokenizer
 
@@ -76,7 +91,8 @@ class Job:
 
     def __init__(self, model: Any, tokenizer: Any, texts: list[str], new_tokens: int, n: int = 1) -> None:
         tokenizer.padding_side = "left"
-        self.model, self.tokenizer, self.texts, self.new_tokens, self.n = model, tokenizer, texts, new_tokens, n
+        self.model, self.tokenizer, self.new_tokens, self.n = model, tokenizer, new_tokens, n
+        self.ids: list[list[int]] = [tokenizer(text)["input_ids"] for text in texts]
         sampled = {"do_sample": True, "temperature": 0.8, "num_return_sequences": n}
         self.options = {"max_new_tokens": new_tokens, **(sampled if n > 1 else {"do_sample": False})}
 
@@ -90,8 +106,9 @@ class Job:
 
     def _generate(self, size: int, options: dict[str, Any], repeats: int) -> list[list[int]]:
         made = []
-        for start in range(0, len(self.texts), size):
-            batch = self.tokenizer(self.texts[start : start + size], padding=True, return_tensors="pt")
+        for start in range(0, len(self.ids), size):
+            rows = {"input_ids": self.ids[start : start + size]}
+            batch = self.tokenizer.pad(rows, padding=True, return_tensors="pt")
             inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
             for _ in range(repeats):
                 made += self.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :].tolist()
@@ -101,8 +118,8 @@ class Job:
         """FLeX."""
         seeds = tuple(range(self.n))
         prompts = [
-            Prompt(key=str(i), ids=self.tokenizer(text)["input_ids"], stop_tokens=ENDLESS, samples=seeds, seeds=seeds)
-            for i, text in enumerate(self.texts)
+            Prompt(key=str(i), ids=ids, stop_tokens=ENDLESS, samples=seeds, seeds=seeds)
+            for i, ids in enumerate(self.ids)
         ]
         return {
             done.key: done.text
@@ -124,7 +141,7 @@ def row(name: str, job: Job) -> tuple[int, int, int]:
     for _ in range(2):
         for side in (job.one_at_a_time, job.padded, job.flex):
             taken.setdefault(side.__name__, []).append(seconds(side))
-    one, padded, ours = (len(job.texts) * job.n / min(times) for times in taken.values())
+    one, padded, ours = (len(job.ids) * job.n / min(times) for times in taken.values())
     print(f"| {name} | {one:.2f} | {padded:.2f} | {ours:.2f} | {ours / one:.1f} | {ours / padded:.2f} |", flush=True)
     return differences(job) if job.n == 1 else (0, 0, 0)
 
@@ -142,13 +159,12 @@ def differences(job: Job) -> tuple[int, int, int]:
     theirs, ours = job.one_at_a_time(), job.flex()
     differ = far = 0
     for i, ids in enumerate(theirs):
-        ids = [token for token in ids if token != job.tokenizer.eos_token_id]
+        ids = [token for token in ids if token != job.model.generation_config.eos_token_id]
         if job.tokenizer.decode(ids) == ours[str(i)]:
             continue
         differ += 1
         common = max(k for k in range(len(ids) + 1) if ours[str(i)].startswith(job.tokenizer.decode(ids[:k])))
-        prompt = job.tokenizer(job.texts[i])["input_ids"]
-        best = job.model(torch.tensor([prompt + ids[:common]])).logits[0, -1].topk(2).values
+        best = job.model(torch.tensor([job.ids[i] + ids[:common]])).logits[0, -1].topk(2).values
         far += bool(best[0] - best[1] > CLOSE)
     return len(theirs), differ, far
 

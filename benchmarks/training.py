@@ -97,7 +97,7 @@ def trainer_of(side: str, recipe: Recipe, folder: Path) -> Any:
     ours = training_arguments(recipe, folder)
     ours.set_save(strategy="no")
     if side == "FLeX":
-        with patch.object(models, "load_model", lambda source: build()):
+        with patch.object(models, "load_model", lambda *_: build()):
             tokens = tokens_of(recipe, recipe.data, tokenizer)
             return make_trainer(recipe, tokenizer, args=ours, train=tokens, validation=[])
     examples, _ = load_examples(recipe.data, recipe.data_dir, recipe.seed)
@@ -174,7 +174,7 @@ def model_flops(trainer: Any, watch: Watch) -> float:
     tokens = sum(sum(lengths) for lengths in watch.lengths[WARM:])
     squares = sum(length**2 for lengths in watch.lengths[WARM:] for length in lengths)
     attention = 6 * config.hidden_size * squares * config.num_hidden_layers
-    return (4 * frozen + 6 * factors) * tokens + 4 * head * sum(watch.supervised[WARM:]) + attention
+    return float((4 * frozen + 6 * factors) * tokens + 4 * head * sum(watch.supervised[WARM:]) + attention)
 
 
 def matmul_rate() -> float:
@@ -218,9 +218,8 @@ def compare(options: argparse.Namespace) -> None:
     floor = matmul_rate()
     padding = statistics.mean(len(lengths) * max(lengths) / sum(lengths) for lengths in watch.lengths) - 1
     print(f"padding of the padded batches, over useful tokens: {padding:.0%}; matmul {floor / 1e9:.1f} GFLOP/s\n")
-    print(
-        "| side | supervised tokens/s | ratio | final loss, seed by seed | model-FLOPs utilisation |\n|---|---|---|---|---|"
-    )
+    print("| side | supervised tokens/s | ratio | final loss, seed by seed | model-FLOPs utilisation |")
+    print("|---|---|---|---|---|")
     for side in SIDES:
         ratio = statistics.median(mine / theirs for mine, theirs in zip(rates[side], rates["TRL"], strict=True))
         print(
@@ -233,7 +232,7 @@ def memory(options: argparse.Namespace) -> None:
     """Each side in a process of its own."""
     print("| side | peak, MB | above the loaded model, MB |\n|---|---|---|")
     for side in SIDES:
-        command = [sys.executable, __file__, "peak", "--side", side, "--data", str(options.data), "--steps", "30"]
+        command = [sys.executable, __file__, "peak", "--side", side, "--data", str(options.data), "--steps", "8"]
         command += ["--checkpointing"] * options.checkpointing
         total, above = subprocess.check_output(command, text=True).split()[-2:]
         print(f"| {side} | {total} | {above} |")

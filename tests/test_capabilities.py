@@ -49,7 +49,7 @@ def test_every_combination_has_its_rule_and_every_rule_a_combination() -> None:
         assert (rule.support in ("yes", "unverified")) == (not rule.instead)
 
 
-ONE_PROCESS = ("recipes train with one process or with DDP", "start flexlora with torchrun")
+ONE_PROCESS = ("recipes train with one process, with DDP", "start flexlora with torchrun")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ ONE_PROCESS = ("recipes train with one process or with DDP", "start flexlora wit
         ({"adapter": "rslora"}, (), ()),
         ({"adapter": "dora", "optimizer": "sophia", "parallelism": "DDP"}, (), ()),
         ({"adapter": "dora", "parallelism": "FSDP2"}, ("recipe",), ("dora with FSDP2: PEFT takes the lengths",)),
-        ({"parallelism": "FSDP2", "optimizer": "sophia"}, ("recipe",), ONE_PROCESS),
+        ({"parallelism": "FSDP2", "optimizer": "sophia"}, (), ()),
         ({"parallelism": "context"}, ("recipe",), ONE_PROCESS),
         (
             {"parallelism": "tensor", "optimizer": "sophia"},
@@ -98,8 +98,8 @@ def test_what_is_refused_to_whom(change: dict[str, str], refused_to: tuple[str, 
 def test_what_is_not_known_yet_refuses_nothing() -> None:
     require("recipe", precision="float16")
     require("recipe", parallelism="one process")
-    with pytest.raises(UsageError, match="ACCELERATE_USE_FSDP is set: recipes train with one process or with DDP"):
-        require("recipe", "ACCELERATE_USE_FSDP is set", parallelism="FSDP2")
+    with pytest.raises(UsageError, match="cp_size is 2: recipes train with one process, with DDP"):
+        require("recipe", "cp_size is 2", parallelism="context")
 
 
 def test_what_no_test_has_run_is_said_to_be_so_and_let_through() -> None:
@@ -119,13 +119,30 @@ def test_a_quantised_base_is_refused_before_it_is_loaded(
         pipeline.start({**values, "tasks": ["humaneval"]}, tmp_path / "run", executes=False)
 
 
-def test_sharding_by_a_launcher_is_refused_in_the_table_s_words(
-    small_model: Path, benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "train.sharding: fsdp2 spreads the model over several processes, and one was started"),
+        (
+            {"FSDP_OFFLOAD_PARAMS": "true"},
+            "FSDP_OFFLOAD_PARAMS is set: recipes keep the parts of a model on",
+        ),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "a recipe says it by train.gradient_checkpointing=true"),
+        ({"FSDP_VERSION": "1"}, "FSDP1: it flattens LoRA's factors"),
+    ],
+)
+def test_sharding_by_a_launcher_is_that_of_a_recipe_or_refused(
+    environment: dict[str, str],
+    words: str,
+    small_model: Path,
+    benchmark: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    monkeypatch.setenv("FSDP_VERSION", "2")
+    for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", **environment}.items():
+        monkeypatch.setenv(name, value)
     values = {"model": str(small_model), "data_dir": str(benchmark), "data": [{"dataset": "mbpp"}]}
-    with pytest.raises(UsageError, match="ACCELERATE_USE_FSDP is set: recipes train with one process or with DDP"):
+    with pytest.raises(UsageError, match=words):
         pipeline.start({**values, "tasks": ["humaneval"]}, tmp_path / "run", executes=False)
 
 

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,21 @@ COMMANDS = (
 def flexlora(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "flexlora", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """`flexlora` in this process, which has imported everything: for what needs no process of its own."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = ["flexlora", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return subprocess.CompletedProcess(command, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -126,7 +143,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(recipe_file: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_stages_one_by_one_make_a_run_that_reports_and_compares(recipe_file: Path, tmp_path: Path) -> None:
+def test_stages_one_by_one_make_a_run_that_reports_and_compares(
+    recipe_file: Path, tmp_path: Path, inside: Callable[..., Any]
+) -> None:
     run = tmp_path / "run"
     trained = flexlora("train", recipe_file, "--output", run, "--json")
     assert trained.returncode == 0, trained.stderr
@@ -134,19 +153,17 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(recipe_file: Pat
     assert [one["arm"] for one in json.loads(trained.stdout)["trainings"]] == ["main"]
     assert (adapter / "adapter_config.json").is_file()
     for stage in ("generate", "execute", "score"):
-        done = flexlora(stage, run)
+        done = inside(stage, run)
         assert done.returncode == 0, done.stderr
     assert "humaneval" in done.stdout
-    reported = flexlora("report", run)
+    reported = inside("report", run)
     assert "report.html" in reported.stdout
-    compared = flexlora("compare", run, run, "--json")
+    compared = inside("compare", run, run, "--json")
     assert [c["difference"] for c in json.loads(compared.stdout)["comparisons"]] == [0, 0]
-    fixed = flexlora("evaluate", run, "--set", "seed=1")
+    fixed = inside("evaluate", run, "--set", "seed=1")
     assert (fixed.returncode, "its recipe is fixed" in fixed.stderr) == (2, True)
     model = recipe_file.read_text().splitlines()[0].split(": ")[1]
-    answer = flexlora(
-        "generate", model, "--prompt", "def f(x):", "--adapter", adapter, "--max-new-tokens", "4", "--json"
-    )
+    answer = inside("generate", model, "--prompt", "def f(x):", "--adapter", adapter, "--max-new-tokens", "4", "--json")
     assert isinstance(json.loads(answer.stdout)["completion"], str)
 
 

@@ -368,7 +368,7 @@ def test_a_machine_that_only_trains_needs_no_sandbox(
     def missing(*_: object) -> str:
         raise UsageError("no sandbox here")
 
-    for place in ("flexlora.pipeline.probe", "flexlora.execution.requirements.probe"):
+    for place in ("flexlora.provenance.probe", "flexlora.execution.requirements.probe"):
         monkeypatch.setattr(place, missing)
     with pytest.raises(UsageError, match="no sandbox here"):
         pipeline.start(recipe, tmp_path / "run")

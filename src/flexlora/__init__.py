@@ -68,15 +68,22 @@ def train(
 
 
 def evaluate(run: str | Path) -> Summary:
-    """Generate, execute and score a run whose adapters are trained; returns what `summary.json` holds."""
-    from flexlora import pipeline
+    """Generate, execute and score a run whose adapters are trained; returns what `summary.json` holds.
+
+    Several processes generate, and wait for the first to do the rest.
+    """
+    from flexlora import pipeline, processes
     from flexlora.folder import existing
 
+    def scored() -> Summary:
+        pipeline.execute(folder)
+        return pipeline.score(folder)
+
+    processes.join()
     folder = existing(Path(run))
     with pipeline.working(folder):
         pipeline.generate(folder)
-        pipeline.execute(folder)
-        return pipeline.score(folder)
+        return processes.once(scored)
 
 
 def compare(run_a: str | Path, run_b: str | Path) -> RunComparison:

@@ -107,10 +107,12 @@ RULES = (
         instead="train with one process or with DDP, or leave quantization out",
     ),
     Rule(
-        where={"parallelism": ("FSDP2", "tensor", "context")},
+        where={"parallelism": ("tensor", "context")},
         support="python",
-        why="recipes train with one process or with DDP, each process with the whole base",
-        instead="start flexlora with torchrun, or train with the mixins or a loop of your own",
+        why="recipes train with one process, with DDP, each process with the whole base, or with FSDP2, each with a "
+        "part of it",
+        instead="start flexlora with torchrun, with train.sharding=fsdp2 for a base that is too large for a GPU; or "
+        "train with the mixins or a loop of your own",
     ),
     Rule(
         where={"quantisation": ("other",)},
@@ -130,7 +132,7 @@ RULES = (
         support="unverified",
         why="written for it, and the tests have not run on a GPU yet; loss scaling is tested with a scaler on the CPU",
     ),
-    Rule(where={}, support="yes", why="all of it is run together by the tests"),
+    Rule(where={}, support="yes", why="the tests run each of these values, though not each combination"),
 )
 
 

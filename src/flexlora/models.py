@@ -6,6 +6,7 @@ parameters counted before any weight is read. `check_weights` makes sure that th
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 import json
@@ -22,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 
 from flexlora.capabilities import require
-from flexlora.errors import UsageError
+from flexlora.errors import FlexError, UsageError
 from flexlora.nf4 import nf4_config, same_when_evaluated
 from flexlora.recipe import EMBEDDED, ModelSource
 from flexlora.tiny import TINY_MODEL
@@ -41,8 +42,15 @@ def quiet() -> None:
 
 
 def device() -> torch.device:
-    """The device everything runs on: the first GPU, or the processor."""
+    """The device that this process runs on: its GPU, or the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def free_memory() -> None:
+    """Give back what models that are no longer named took."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -174,11 +182,15 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(tokenizer.eos_token) else ids
 
 
-def load_model(source: ModelSource) -> Any:
-    """The base model in the recipe's precision, or quantised as it says, on `device()`.
+def load_model(source: ModelSource, onto: torch.device | None = None) -> Any:
+    """The base model in the recipe's precision, or quantised as it says.
+
+    Args:
+        onto: its device; None is `device()`, on which a quantised one always is.
 
     Raises:
         UsageError: it cannot be loaded.
+        FlexError: it is too large for the device.
     """
     dtype = dtype_of(source.precision)
     quantised = {"quantization_config": nf4_config(dtype)} if source.quantization else {}
@@ -201,7 +213,13 @@ def load_model(source: ModelSource) -> Any:
     if quantised:
         same_when_evaluated(model)
         return model  # it was put on the device to be packed
-    return model.to(device())
+    try:
+        return model.to(device() if onto is None else onto)
+    except torch.OutOfMemoryError as error:
+        raise FlexError(
+            f"model {source.name!r}: does not fit into the memory of one GPU. train.sharding=fsdp2 trains it in parts, "
+            "one for each of several processes; generating, each process holds the whole of it, and needs a larger GPU."
+        ) from error
 
 
 def keeps_cache(model: Any) -> bool:

@@ -6,42 +6,35 @@ also a function (and a command) of its own, and a run that was stopped anywhere 
 
 from __future__ import annotations
 
-import gc
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-import torch
-
-from flexlora import environment, execution, models, processes
+from flexlora import execution, models, processes
 from flexlora.adapters import load_adapter
-from flexlora.adapters.initial import find_initial
 from flexlora.data import Problem
-from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
 from flexlora.evaluation.trainings import Trainings, compare_trainings, read_logs
-from flexlora.execution import Executor, How, Sandbox
-from flexlora.execution.languages import toolchain
+from flexlora.execution import How
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Program
-from flexlora.execution.worker import probe
 from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import SampleFiles, complete, generate_samples
 from flexlora.plan import Plan
 from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
-from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load
+from flexlora.provenance import languages_of, provenance, record_environment
+from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load, with_sharding
 from flexlora.report.page import write_report
 from flexlora.training import Probe, probe_steps, train_adapter
+from flexlora.training.sharded import shards
 from flexlora.training.stage import starts_fresh
 
 
@@ -66,10 +59,12 @@ def start(
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
     """
+    sharded = processes.asked_to_shard()
     processes.join()
 
     def prepared() -> tuple[RunFolder, Plan]:
         resolved = _resolved(recipe, overrides)
+        resolved = with_sharding(resolved) if sharded else resolved
         run = open_run(resolved, Path(output) if output else Path("runs") / (resolved.name or "run"), overwrite)
         return run, check(run, executes, **how)
 
@@ -116,7 +111,7 @@ def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iter
         def begun() -> None:
             stack.enter_context(locked(run))
             begin(run, overwrite)
-            _record_environment(run, **how)
+            record_environment(run, **how)
 
         processes.once(begun)
         yield
@@ -134,7 +129,7 @@ def train(run: RunFolder, arms: Sequence[str] = (), probe: bool = True) -> None:
         probe_arms(run, processes.once(lambda: [arm for arm in wanted if starts_fresh(run.train(arm))]))
     for arm in wanted:
         train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}")
-        _free()
+        models.free_memory()
     if wanted and processes.is_first():
         write_json(run.path / "trainings.json", trainings(run))
 
@@ -153,13 +148,16 @@ def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
     if not arms:
         return {}
     models.quiet()
-    base = models.load_model(run.recipe.source(run.recipe.model))  # once for all: arms differ in the adapter
+    recipes = {arm: run.recipe.arm(arm) for arm in arms}
+    base = None
+    if not any(shards(recipe.train) for recipe in recipes.values()):
+        base = models.load_model(run.recipe.source(run.recipe.model))  # once for all: arms differ in the adapter
     probes = {}
-    for arm in arms:
-        probes[arm] = probe_steps(run.recipe.arm(arm), f"probe {arm}", base)
+    for arm, recipe in recipes.items():
+        probes[arm] = probe_steps(recipe, f"probe {arm}", base)
         say(f"probe {arm}: {probes[arm].words()}")
     del base
-    _free()
+    models.free_memory()
     return probes
 
 
@@ -192,7 +190,7 @@ def generate(run: RunFolder) -> None:
             processes.wait()
             processes.once(samples.take_in)
         del model
-        _free()
+        models.free_memory()
 
 
 def _pending(run: RunFolder) -> list[tuple[Evaluation, list[Problem]]]:
@@ -230,7 +228,7 @@ def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None
     Raises:
         FlexError: completions are missing, or programs could not be run for a reason that is not theirs.
     """
-    execution.require(_languages(run.recipe), **how)
+    execution.require(languages_of(run.recipe), **how)
     how["workers"] = how.get("workers") or run.recipe.execution.workers
     for item, problems in _with_problems(run):
         missing = _missing_samples(run, item, problems)
@@ -294,97 +292,6 @@ def program_of(problem: Problem, sample: Mapping[str, Any]) -> Program:
     )
 
 
-def provenance(run: RunFolder) -> dict[str, Any]:
-    """Where every number of a run comes from: data, prompts, sampling, models, adapters, toolchains, versions."""
-    environment = json.loads((run.path / "environment.json").read_bytes())
-    inputs = environment.pop("inputs")
-    started = inputs.get("init_adapters", {})
-    arms = {
-        arm: {
-            "data": data,
-            "init_adapter": started.get(arm),
-            "adapter_sha256": _hash(run.adapter(arm) / "adapter_model.safetensors"),
-        }
-        for arm, data in inputs["training"].items()
-    }
-    return {
-        "models": inputs["models"],
-        "arms": arms,
-        "tasks": inputs["tasks"],
-        "sampling": run.recipe.sampling.model_dump(mode="json"),
-        "seed": run.recipe.seed,
-        "environment": environment,
-    }
-
-
-def _inputs(run: RunFolder) -> dict[str, Any]:
-    """What the run is made from, each with its hash or revision."""
-    recipe = run.recipe
-    tasks, training, initial = {}, {}, {}
-    for task in recipe.tasks:
-        problems, origin = load_problems(task, recipe.data_dir)
-        tasks[task.name] = {
-            "data": origin.as_dict(),
-            "problems": len(problems),
-            "prompt_style": problems[0].prompt_style,
-            "stop_tokens": sorted({stop for problem in problems for stop in problem.stop_tokens}),
-        }
-    for arm in recipe.arm_names():
-        of_arm = recipe.arm(arm)
-        if of_arm.lora.init_adapter is not None:
-            initial[arm] = find_initial(of_arm.lora.init_adapter).adapter.identity()
-        training[arm] = [origin.as_dict() for origin in load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)[1]]
-    identities = [models.identity(recipe.source(name)) for name in (recipe.model, *recipe.baselines)]
-    started = {"init_adapters": initial} if initial else {}
-    return {"models": identities, "training": training, **started, "tasks": tasks}
-
-
-def _record_environment(run: RunFolder, **how: Unpack[How]) -> None:
-    """Write what the run works on and with to `environment.json`; other versions under way are added to it.
-
-    Raises:
-        UsageError: the run's models or data are no longer what it began with.
-    """
-    path, now, inputs = run.path / "environment.json", _environment(run, **how), _inputs(run)
-    if not path.exists():
-        write_json(path, {**now, "inputs": inputs})
-        return
-    first = json.loads(path.read_bytes())
-    recorded_inputs, later = first.pop("inputs"), first.pop("continued_on", [])
-    if changed := [part for part in inputs if inputs[part] != recorded_inputs.get(part)]:
-        raise UsageError(
-            f"{run.path}: its {' and '.join(changed)} changed since it began ({path} says what they were). Put them "
-            "back to continue, or start anew with --overwrite or another --output."
-        )
-    if now != first and now not in later:
-        say(f"this run began on other versions or another machine; both stand in {path}")
-        write_json(path, {**first, "inputs": inputs, "continued_on": [*later, now]})
-
-
-def _environment(run: RunFolder, **how: Unpack[How]) -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    toolchains: dict[str, str | None]
-    if how.get("executor") == Executor.RAY:
-        toolchains = {"executor": "ray", **execution.require(_languages(run.recipe), **how)}
-    else:
-        within = "none" if how.get("sandbox") == Sandbox.NONE else _version("sandbox")
-        toolchains = {"sandbox": within, **{code: _version(code) for code in sorted(_languages(run.recipe))}}
-    several = {"processes": processes.count()} if processes.count() > 1 else {}
-    return {**environment.describe(), "gpu": gpu, **several, "toolchains": toolchains}
-
-
-def _version(tool: str) -> str | None:
-    """Of the sandbox or of a language's toolchain; None where it is missing, as a machine may only train."""
-    try:
-        return probe() if tool == "sandbox" else toolchain(tool).version
-    except UsageError:
-        return None
-
-
-def _languages(recipe: Recipe) -> set[str]:
-    return {load_problems(task, recipe.data_dir)[0][0].language for task in recipe.tasks}
-
-
 def _with_problems(run: RunFolder) -> Iterator[tuple[Evaluation, list[Problem]]]:
     loaded = {task.name: load_problems(task, run.recipe.data_dir)[0] for task in run.recipe.tasks}
     for item in run.evaluations():
@@ -429,13 +336,3 @@ def _as_variant(run: RunFolder, model: Any, item: Evaluation) -> Any:
         model.load_adapter(adapter, adapter_name=name)
     model.set_adapter(name)
     return model
-
-
-def _hash(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -6,7 +6,6 @@ what `--dry-run` prints. No weights are read: models are built on the meta devic
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, Unpack
@@ -27,8 +26,9 @@ from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
 from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
 from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
-from flexlora.recipe import Optimizer, Recipe
+from flexlora.recipe import Optimizer, Recipe, Train
 from flexlora.training.engines import refuse_engines
+from flexlora.training.sharded import shards
 from flexlora.training.sharing import share
 from flexlora.training.stage import planned_steps, steps_per_epoch, supervised_per_step
 from flexlora.training.tokens import IGNORED, Tokens, tokenise_all
@@ -89,6 +89,8 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         if model is not None and tokenizer is not None:
             for task in loaded:
                 problems.attempt(_prompts_fit, task, model[0], tokenizer, name)
+    for arm in recipe.arm_names():
+        problems.attempt(_shards, run, arm)
     planned = [problems.attempt(_plan_arm, recipe, arm, base, loaded) for arm in recipe.arm_names()]
     arms = [plan for plan in planned if plan is not None]
     problems.raise_if_any()
@@ -154,9 +156,22 @@ def _supported(of_arm: Recipe) -> None:
         device=models.device().type,
         precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
         quantisation=of_arm.quantization or "none",
-        parallelism="one process" if processes.count() == 1 else "DDP",
+        parallelism=_parallelism(of_arm.train),
         view=of_arm.penalty.view,
     )
+
+
+def _parallelism(train: Train) -> str:
+    """Of a training that is to come, or was."""
+    if processes.count() == 1:
+        return "one process"
+    return "DDP" if train.sharding == "none" else "FSDP2"
+
+
+def _shards(run: RunFolder, arm: str) -> None:
+    """Refuse to shard over one process, where there is something to train."""
+    if not run.adapter(arm).is_dir():
+        shards(run.recipe.arm(arm).train)
 
 
 def _trackers_known(recipe: Recipe) -> None:
@@ -177,8 +192,6 @@ def _trackers_known(recipe: Recipe) -> None:
 
 
 def _processes() -> None:
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
-        require("recipe", "ACCELERATE_USE_FSDP is set", parallelism="FSDP2")
     gpus = torch.cuda.device_count()
     if processes.count() == 1 and gpus > 1:
         raise UsageError(

@@ -64,9 +64,55 @@ def join() -> None:
         )
     if on_gpu:
         torch.cuda.set_device(local)
+    started = torch.distributed.is_initialized()  # by Ray Train, for example
     PartialState(cpu=not on_gpu, timeout=PATIENCE)
+    if _Group.control is None:
+        # A group of its own, on the processor: no GPU is kept busy by waiting.
+        _Group.control, _Group.ours = torch.distributed.new_group(backend="gloo", timeout=PATIENCE), not started
     if (found := torch.distributed.get_world_size()) != count():
         raise UsageError(f"WORLD_SIZE is {count()}, and {found} processes have found each other; start them anew.")
+
+
+def asked_to_shard() -> bool:
+    """Whether a launcher asks for FSDP2, which is `train.sharding` here; Accelerate no longer does it as well then.
+
+    Raises:
+        UsageError: it asks for more than that.
+    """
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+    if not asked or os.environ.get("FSDP_VERSION", "1") != "2":
+        return False
+    for variable, instead in _NOT_SHARDING.items():
+        if os.environ.get(variable, "").lower() in ("1", "true"):
+            raise UsageError(f"{variable} is set: {instead}.")
+    del os.environ["ACCELERATE_USE_FSDP"]
+    return True
+
+
+_NOT_SHARDING = {
+    "FSDP_OFFLOAD_PARAMS": "recipes keep the parts of a model on their GPUs; start more processes, and set "
+    "`fsdp_offload_params: false` in Accelerate's config",
+    "FSDP_ACTIVATION_CHECKPOINTING": "a recipe says it by train.gradient_checkpointing=true; set "
+    "`fsdp_activation_checkpointing: false` in Accelerate's config",
+}
+"""What `accelerate launch` may ask for beside FSDP2, and what to do about it."""
+
+
+def leave() -> None:
+    """Wait until all processes are done, as the launcher of the last one may keep them together, and part."""
+    wait()
+    if _Group.ours:
+        import torch.distributed
+
+        torch.distributed.destroy_process_group()
+        _Group.control, _Group.ours = None, False
+
+
+class _Group:
+    """What `join` has made in this process."""
+
+    control: Any = None
+    ours = False
 
 
 def wait() -> None:
@@ -74,7 +120,7 @@ def wait() -> None:
     if count() > 1:
         import torch.distributed
 
-        torch.distributed.barrier()
+        torch.distributed.barrier(group=_Group.control)
 
 
 def once(work: Callable[[], T]) -> T:
@@ -94,7 +140,7 @@ def once(work: Callable[[], T]) -> T:
             answer = [work(), True]
         except BaseException as caught:
             error = caught
-    torch.distributed.broadcast_object_list(answer)
+    torch.distributed.broadcast_object_list(answer, group=_Group.control)
     if error is not None:
         raise error
     if not answer[1]:
@@ -110,7 +156,7 @@ def gathered(value: T) -> list[T]:
     import torch.distributed
 
     values: list[Any] = [None] * count()
-    torch.distributed.all_gather_object(values, value)
+    torch.distributed.all_gather_object(values, value, group=_Group.control)
     return values
 
 
@@ -147,6 +193,15 @@ def _asked_of_accelerate(command: Sequence[str]) -> int:
         options[name.replace("-", "_")] = value if equals else following
     if "__num_processes" in options:
         return int(options["__num_processes"])
-    if "__config_file" in options:
-        return int((yaml.safe_load(Path(options["__config_file"]).read_text()) or {}).get("num_processes", 1))
-    return 1
+    file = options.get("__config_file") or _default_configuration()
+    try:
+        return int((yaml.safe_load(Path(file).read_text()) or {}).get("num_processes", 1))
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return 1  # Accelerate itself has read it, or there is none
+
+
+def _default_configuration() -> str:
+    """Where `accelerate config` writes what holds for every `accelerate launch`."""
+    from accelerate.commands.config import default_config_file
+
+    return str(default_config_file)

@@ -17,6 +17,7 @@ from flexlora.adapters.initial import find_initial
 from flexlora.errors import UsageError
 from flexlora.files import read_appended
 from flexlora.plan import Plan
+from flexlora.provenance import provenance
 from flexlora.recipe import EMBEDDED, ModelSource, Recipe, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.stage import make_trainer, tokens_of, training_arguments
@@ -86,7 +87,7 @@ def test_the_plan_and_the_provenance_say_where_it_started(values: dict[str, Any]
     run = folder.open_run(recipe, tmp_path / "second")
     with pipeline.working(run):
         pipeline.train(run)
-    origin = pipeline.provenance(run)["arms"]["main"]["init_adapter"]
+    origin = provenance(run)["arms"]["main"]["init_adapter"]
     assert origin == find_initial(str(first)).adapter.identity()
     assert len(origin["sha256"]["adapter_model.safetensors"]) == 64
     weights = first / "main/train/adapter/adapter_model.safetensors"

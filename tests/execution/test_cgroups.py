@@ -51,6 +51,7 @@ def test_only_what_is_mounted_counts_in_a_container(own: str, folder: str) -> No
 
 def test_nowhere_means_resource_limits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flexlora.execution.cgroups.hierarchies", lambda *_: iter(()))
+    monkeypatch.setattr("flexlora.execution.doctor.LANGUAGES", {})
     cgroups.places.cache_clear()
     try:
         assert in_force() == {}

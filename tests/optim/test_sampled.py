@@ -95,7 +95,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("shift", [True, False])
-@pytest.mark.parametrize("block", [1 << 22, 3 * VOCABULARY])
+@pytest.mark.parametrize("block", [1 << 21, 3 * VOCABULARY])
 def test_gradients_are_those_over_all_positions(
     case: str, shift: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

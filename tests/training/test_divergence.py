@@ -131,9 +131,11 @@ def test_under_float16_a_gradient_that_is_no_number_at_any_scale_stops(
         assert trainer.state.global_step == 16
 
 
-@pytest.mark.parametrize("clip", [1.0, 0.0])
-def test_a_gradient_that_is_no_number_never_reaches_the_weights(clip: float, recipe: Recipe, tmp_path: Path) -> None:
-    trainer = trainer_of(recipe, tmp_path, max_grad_norm=clip)
+@pytest.mark.parametrize(("clip", "padding_free"), [(1.0, True), (0.0, False)])
+def test_a_gradient_that_is_no_number_never_reaches_the_weights(
+    clip: float, padding_free: bool, recipe: Recipe, tmp_path: Path
+) -> None:
+    trainer = trainer_of(recipe, tmp_path, max_grad_norm=clip, padding_free=padding_free)
     pair = next(iter(lora_pairs(trainer.model)))
     pair.A.register_hook(lambda g: g * torch.inf if trainer.state.global_step == 2 else g)
     with pytest.raises(

@@ -13,7 +13,7 @@ import typer
 
 from flexlora import processes
 from flexlora.cli import adapters, machine, programs, runs
-from flexlora.errors import FlexError
+from flexlora.errors import FlexError, UsageError
 from flexlora.version import __version__
 
 INTERRUPTED = 130
@@ -73,11 +73,14 @@ def main() -> None:
     try:
         app()
     except FlexError as error:
-        if not isinstance(error, processes.FailedElsewhere):
+        # What is asked for in a wrong way is so in every process; what fails may fail in one.
+        if processes.is_first() or not isinstance(error, processes.FailedElsewhere | UsageError):
             who = "flexlora" if processes.is_first() else f"flexlora, process {processes.rank()}"
             print(f"{who}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as exit_:  # how typer ends, also after Ctrl-C
+        if not exit_.code:
+            processes.leave()
         if exit_.code == INTERRUPTED and not set(sys.argv[1:2]) & set(KEEP_NOTHING):
             print("flexlora: what was finished is kept, and running again continues.", file=sys.stderr)
         raise

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from flexlora.fourier.parameters import whole
 from flexlora.fourier.spectrum import Spectrum, SpectrumOptions, delta_spectrum, vectors_spectrum
 
 
@@ -91,7 +92,7 @@ def pair_spectrum(A: torch.Tensor, B: torch.Tensor, scaling: float, options: Spe
         scaling: s of the update s B A; only `delta` looks at it.
         options: view, threshold and bands.
     """
-    A, B = (factor.detach().to("cpu", torch.float64) for factor in (A, B))
+    A, B = (whole(factor).to("cpu", torch.float64) for factor in (A, B))
     if options.view == "delta":
         return {"dW": delta_spectrum(A, B, scaling, options)}
     if options.view == "rows":

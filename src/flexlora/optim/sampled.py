@@ -16,8 +16,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 IGNORED = -100
-BLOCK = 1 << 22
-"""Logits of a block: softmax and its running sum take two copies of it in float32."""
+BLOCK = 1 << 21
+"""Logits of a block, of which the work takes some seven copies in float32."""
 
 WITHOUT_RESULT = frozenset(f"{name}Backward0" for name in ("Mm", "Addmm", "Add", "Mul", "Div", "ToCopy"))
 """Operations whose backward does not look at their result. Were one wrongly here, autograd would raise."""

@@ -204,13 +204,13 @@ class SophiaG(Optimizer):
                 m, h = local(self.state[p]["exp_avg"]).abs(), local(self.state[p]["hessian"])
                 least = h * (group["rho"] * times) + OFFICIAL_EPSILON if official else None
                 least = (h * threshold(group)).clamp_min_(group["eps"]) if least is None else least
-                scale = h.new_tensor(times)
-                top = h.max() * scale if h.numel() else h.new_zeros(())
-                figures = [(m > least).sum(), (h == 0).sum(), h.new_tensor(h.numel()), h.sum() * scale, top]
-                sums[_shards(p)].append(torch.stack([figure.double().cpu() for figure in figures]))
+                top = h.max() * times if h.numel() else h.new_zeros(())
+                size = torch.full_like(top, h.numel(), dtype=torch.float64)
+                figures = [(m > least).sum(), (h == 0).sum(), size, h.sum() * times, top]
+                sums[_shards(p)].append(torch.stack([figure.double() for figure in figures]))
         if not sums:
             return {}
-        totals = torch.stack([_over_ranks(torch.stack(found), shards) for shards, found in sums.items()])
+        totals = torch.stack([_over_ranks(_on_cpu(found), shards) for shards, found in sums.items()])
         clipped, zero, count, total, _ = totals.sum(0).tolist()
         return {
             "clipped_fraction": clipped / count,
@@ -253,6 +253,14 @@ def _state_dtype(p: torch.Tensor) -> torch.dtype:
 def _as(tensors: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
     """The list itself where it has the dtype."""
     return tensors if tensors[0].dtype == dtype else [tensor.to(dtype) for tensor in tensors]
+
+
+def _on_cpu(rows: list[torch.Tensor]) -> torch.Tensor:
+    """Rows that may lie on several devices, in one copy for each."""
+    by_device: dict[torch.device, list[torch.Tensor]] = defaultdict(list)
+    for row in rows:
+        by_device[row.device].append(row)
+    return torch.cat([torch.stack(found).cpu() for found in by_device.values()])
 
 
 def _shards(p: torch.Tensor) -> Any:

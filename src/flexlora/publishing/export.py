@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import yaml
 
-from flexlora import models, pipeline
+from flexlora import models
 from flexlora.adapters.audit import MergeAudit
 from flexlora.adapters.merge import merge_adapter
 from flexlora.adapters.saved import CONFIG, WEIGHTS, saved_pairs
@@ -27,6 +27,7 @@ from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.files import read_appended, write_json, write_whole
 from flexlora.folder import RunFolder, existing
 from flexlora.fourier import SpectrumOptions, adapter_spectrum
+from flexlora.provenance import provenance as provenance_of
 from flexlora.publishing.base import Base, describe_base
 from flexlora.publishing.card import Facts, card_text
 from flexlora.publishing.hub import check_destination, push
@@ -184,7 +185,7 @@ def _facts(
     merged: bool,
     place: str | None,
 ) -> Facts:
-    provenance = pipeline.provenance(folder)
+    provenance = provenance_of(folder)
     recipe, of_arm = folder.recipe.arm(arm), provenance["arms"][arm]
     described = describe_base(recipe, provenance["models"][0], base)
     penalty = recipe.penalty

@@ -6,7 +6,7 @@ all listed in one error. This package knows no other part of `flexlora`.
 """
 
 from flexlora.recipe.files import find, load, packaged, parse_override, read_yaml
-from flexlora.recipe.schema import ARM_KEYS, FREE_KEYS, Recipe, differences, dumped, from_dict, merged
+from flexlora.recipe.schema import ARM_KEYS, FREE_KEYS, Recipe, differences, dumped, from_dict, merged, with_sharding
 from flexlora.recipe.sections import (
     EMBEDDED,
     DataSource,
@@ -59,4 +59,5 @@ __all__ = [
     "packaged",
     "parse_override",
     "read_yaml",
+    "with_sharding",
 ]

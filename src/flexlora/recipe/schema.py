@@ -35,7 +35,7 @@ ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED_ARM_NAMES = ("base", "baselines")
 
 # Changing these does not change a run's results, so a run may be continued with other values.
-FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to")
+FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to", "train.sharding")
 
 
 class Recipe(Section):
@@ -155,6 +155,11 @@ class Recipe(Section):
         return build(merged(dumped(self) | {"arms": {}}, overrides), where=f"arms.{name}.")
 
 
+def with_sharding(recipe: Recipe) -> Recipe:
+    """A recipe whose trainings are sharded, as a launcher asks for it; an arm that says otherwise has its way."""
+    return build(merged(dumped(recipe), {"train": {"sharding": "fsdp2"}}), where="")
+
+
 # What an arm may change: how the adapter is trained, not what all arms share.
 ARM_KEYS = ("data", "validation", "lora", "penalty", "optimizer", "train", "seed")
 
@@ -170,7 +175,7 @@ def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
     for key, override in overrides.items():
         old = result.get(key)
         both = isinstance(old, Mapping) and isinstance(override, Mapping)
-        result[key] = merged(old, override) if both else override  # type: ignore[arg-type]
+        result[key] = merged(old, override) if both else override  # type: ignore[arg-type]  # `both` says so
     return result
 
 

@@ -298,6 +298,11 @@ class Train(Section):
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="Learning-rate schedule.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")
+    sharding: Literal["none", "fsdp2"] = Field(
+        "none",
+        description="With several processes: `none`, each with the whole model (DDP), or `fsdp2`, each with a part of "
+        "it, for one that is too large for a GPU. Changes nothing but rounding.",
+    )
     gradient_checkpointing: bool = Field(False, description="Recompute activations to save memory.")
     logging_steps: int = Field(10, ge=1, description="Write a line to log.jsonl every so many steps.")
     spectrum_steps: int | None = Field(

@@ -1,12 +1,13 @@
 """`StopWhenDiverged`: a training whose loss or gradient is no number, or whose loss explodes, stops and says where.
 
 Every optimizer step is looked at before the optimizer acts, so that neither weights nor checkpoints are spoilt; its
-figures are read back from the device at once. The examples of a step are found again by their tokens, only when they are
-to be named.
+figures are read back from the device at once. The examples of a step are found again by their tokens, only when they
+are to be named.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,13 @@ import torch
 
 from flexlora import processes
 from flexlora.errors import FlexError
+from flexlora.files import write_json
 from flexlora.fourier.parameters import whole
 from flexlora.optim.batches import local
 from flexlora.training.checkpoints import last_checkpoint
 from flexlora.training.padding_free import LENGTHS
 
+STATE_FILE = "loss_watch.json"
 KEY = "key"
 """Column of a training dataset that names its examples."""
 DECAY = 0.9
@@ -91,7 +94,8 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        last = torch.as_tensor(whole(norm) if isinstance(norm, torch.Tensor) else norm)
+        norm = whole(norm) if isinstance(norm, torch.Tensor) else norm
+        last = torch.as_tensor(norm)
         seen = torch.stack([one.float() for one in (*self._losses, last.to(self.args.device))])
         # One transfer for all, and as late as may be: a device works off the backward meanwhile. (processes, losses and
         # norm); of several processes each has its losses times their number, to take the mean.
@@ -117,27 +121,39 @@ class StopWhenDiverged(_Base):  # type: ignore[misc]  # transformers has no type
         if mean > max(FACTOR * before, self._guessing()):
             raise self._diverged(f"the loss has risen to {mean:.3g}, from {before:.3g}", self._batches)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self._running is not None and self.args.should_save:
+            write_json(Path(output_dir) / STATE_FILE, self._running.state_dict())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and (file := Path(checkpoint) / STATE_FILE).is_file():
+            self._running = RunningMean(**json.loads(file.read_bytes()))
+
     def _save_checkpoint(self, model: Any, *args: Any, **kwargs: Any) -> None:
         trained = [local(p.detach()) for p in model.parameters() if p.requires_grad]
-        if not all(bool(p.isfinite().all()) for p in trained):
+        if not all(processes.gathered(all(bool(p.isfinite().all()) for p in trained))):  # of shards, each has its own
             raise self._diverged("weights of the adapter are no longer finite", self._batches, self.state.global_step)
         super()._save_checkpoint(model, *args, **kwargs)
 
     def _diverged(self, what: str, batches: Sequence[Any], step: int | None = None) -> FlexError:
         """What to raise, in every process at once; the first one says it."""
         step = self.state.global_step + 1 if step is None else step
-        keys = [key for found in processes.gathered(self._keys(batches)) for key in found]
+        keys = [key for found in processes.gathered(self._keys(batches)) for key in found if key]
         if not processes.is_first():
             return processes.FailedElsewhere(what)
         more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
         examples = f" (examples {', '.join(keys[:NAMED])}{more})" if keys else ""
+        norm = self.args.max_grad_norm
+        clipping = f"a lower train.max_grad_norm (now {norm:g})" if norm else "a train.max_grad_norm above 0"
         checkpoint = last_checkpoint(Path(self.args.output_dir), before=step)
         return Diverged(
             f"{what} at step {step}{examples}",
             f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet",
             f"look at these examples; or change the recipe: a lower optimizer.learning_rate (now "
-            f"{self.args.learning_rate:g}), a longer train.warmup_steps (now {self.args.warmup_steps:g}), a lower "
-            f"train.max_grad_norm (now {self.args.max_grad_norm:g}), or a precision of bfloat16 or float32",
+            f"{self.args.learning_rate:g}), a longer train.warmup_steps (now {self.args.warmup_steps:g}), "
+            f"{clipping}, or a precision of bfloat16 or float32",
         )
 
     def _keys(self, batches: Sequence[Any]) -> list[str]:
@@ -159,14 +175,14 @@ def _rows(batch: Any) -> list[tuple[int, ...]]:
 
 
 class RunningMean:
-    """Exponentially weighted mean of the losses of steps, corrected for its start, and the lowest it has been.
+    """Exponentially weighted mean of the losses of steps, corrected for its start, and the lowest it has been."""
 
-    A resumed training begins it anew.
-    """
+    def __init__(self, lowest: float = math.inf, total: float = 0.0, weight: float = 0.0) -> None:
+        self.lowest, self._sum, self._weight = lowest, total, weight
 
-    def __init__(self) -> None:
-        self.lowest = math.inf
-        self._sum = self._weight = 0.0
+    def state_dict(self) -> dict[str, float]:
+        """The arguments that make this again."""
+        return {"lowest": self.lowest, "total": self._sum, "weight": self._weight}
 
     def add(self, value: float) -> float:
         """The mean with this step's value."""

@@ -31,7 +31,7 @@ MEASURED = ("train_s", "peak_memory_gb")
 """Fields in which the logs of two equal trainings differ."""
 
 
-class LogFile(TrainerCallback):  # type: ignore[misc]
+class LogFile(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Appends what the trainer logs to `log.jsonl`; on resume, lines after the checkpoint are taken back first.
 
     Time is that of optimizer steps, with their batches, estimates of curvature and logging; not that of loading,

@@ -46,4 +46,6 @@ def instead(train: Train) -> str:
         )
     if not train.gradient_checkpointing:
         return "Set train.gradient_checkpointing=true."
-    return "Set a smaller train.max_length, or train a smaller model."
+    if train.sharding == "none":
+        return "Set a smaller train.max_length, or share the model out over several GPUs (train.sharding=fsdp2)."
+    return "Set a smaller train.max_length, start more processes, or train a smaller model."

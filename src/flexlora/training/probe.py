@@ -7,7 +7,6 @@ random generators are put back, so that the training after it is, to the last bi
 
 from __future__ import annotations
 
-import gc
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,13 @@ import torch
 from flexlora import models, processes
 from flexlora.adapters import lora_pairs
 from flexlora.errors import FlexError
+from flexlora.fourier.parameters import whole
 from flexlora.progress import bar
 from flexlora.recipe import Recipe
 from flexlora.training.divergence import Diverged
 from flexlora.training.engines import refuse_engines
 from flexlora.training.memory import explained_memory
+from flexlora.training.peak_memory import peak_gb, reset_peak
 from flexlora.training.scaling import SkippedSteps
 from flexlora.training.stage import (
     ShowProgress,
@@ -77,25 +78,26 @@ def probe_steps(recipe: Recipe, label: str = "probe", base: Any = None) -> Probe
     Args:
         recipe: the arm's recipe (`Recipe.arm`).
         label: shown beside the progress bar.
-        base: the recipe's model, already loaded (`models.load_model`); it is given back as it was. None loads it.
+        base: the recipe's model, already loaded (`models.load_model`); it is given back as it was. None loads it, as
+            for a sharded training, which leaves nothing to give back.
 
     Raises:
         UsageError: model, data or options are wrong.
         FlexError: training would fail; says how, and what to change.
     """
+    processes.join()
     refuse_engines()
     models.quiet()
     with _randomness_kept(), tempfile.TemporaryDirectory(prefix="flexlora-probe-") as folder:
         try:
             return _probe(recipe, Path(folder), label, base)
         finally:
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            models.free_memory()
 
 
 def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
     train = recipe.train
+    attention = None if base is None else base.config._attn_implementation
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     every = tokens_of(recipe, recipe.data, tokenizer)
     chosen = longest(every, STEPS * train.batch_size * train.gradient_accumulation_steps)
@@ -106,8 +108,7 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
     args.set_save(strategy="no")
     args.set_evaluate(strategy="no")
     args.set_logging(strategy="steps", steps=1, report_to=[])
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    reset_peak()
     with explained_memory(recipe), bar(label, min(STEPS, args.max_steps)) as advance:
         trainer = make_trainer(
             recipe,
@@ -121,7 +122,7 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
         )
         trainer.add_callback(StopAfter(STEPS, trainer))
         check_batches(trainer, chosen, tokenizer)
-        before = {pair.module: pair.B.detach().clone() for pair in lora_pairs(trainer.model)}
+        before = {pair.module: whole(pair.B).clone() for pair in lora_pairs(trainer.model)}
         try:
             trainer.train()
         except Diverged as error:
@@ -132,13 +133,15 @@ def _probe(recipe: Recipe, folder: Path, label: str, base: Any) -> Probe:
         if validation:
             trainer.evaluate()
     unmoved = check_moved(trainer, before)
-    given_back = trainer.model.unload()
-    given_back.gradient_checkpointing_disable()
-    given_back.disable_input_require_grads()
+    if base is not None:
+        given_back = trainer.model.unload()
+        given_back.set_attn_implementation(attention)
+        given_back.gradient_checkpointing_disable()
+        given_back.disable_input_require_grads()
     return Probe(
         longest=len(chosen[0].input_ids),
         losses=tuple(line["loss"] for line in trainer.state.log_history if "loss" in line),
-        peak_gb=torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
+        peak_gb=peak_gb() if torch.cuda.is_available() else None,
         unmoved=unmoved,
     )
 
@@ -183,7 +186,8 @@ def check_moved(trainer: FourierTrainer, before: dict[str, torch.Tensor]) -> tup
     Raises:
         FlexError: all of them.
     """
-    unmoved = tuple(pair.module for pair in lora_pairs(trainer.model) if torch.equal(pair.B, before[pair.module]))
+    after = {pair.module: whole(pair.B) for pair in lora_pairs(trainer.model)}
+    unmoved = tuple(module for module, B in after.items() if torch.equal(B.to(before[module].device), before[module]))
     if len(unmoved) == len(before):
         raise FlexError(
             f"training: after {trainer.state.global_step} optimizer steps the adapter has not moved: B of all "

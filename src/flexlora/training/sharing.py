@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.data_loader import SeedableRandomSampler
+from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import RandomSampler
 from transformers import TrainerCallback
@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from flexlora import processes
 from flexlora.errors import UsageError
 from flexlora.recipe import Train
+from flexlora.training.sharded import is_all_sharded
 from flexlora.training.tokens import IGNORED, Tokens
 
 if TYPE_CHECKING:  # what it is mixed into
@@ -90,6 +91,16 @@ class SharedSteps(_Base):  # type: ignore[misc]  # transformers has no types
         each = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         return FilledUp(len(self.train_dataset) - 1, each * processes.count())
 
+    def get_train_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of an epoch."""
+        loader = super().get_train_dataloader(*args, **kwargs)
+        if isinstance(loader.batch_sampler, BatchSamplerShard):
+            order = loader.batch_sampler.batch_sampler.sampler
+            if isinstance(order, FilledUp):
+                # Accelerate does so for its own samplers only; else an epoch that is resumed has the first one's order.
+                loader.set_sampler(order)
+        return loader
+
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """The batches of a validation."""
         loader = super().get_eval_dataloader(*args, **kwargs)
@@ -118,9 +129,23 @@ class RightEngine(TrainerCallback):  # type: ignore[misc]  # transformers has no
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer with the model in its place."""
-        found, size = type(self.trainer.model_wrapped), args.world_size
-        if size != processes.count() or (size > 1 and found is not DistributedDataParallel):
+        wrapped, size, sharded = self.trainer.model_wrapped, args.world_size, self.trainer.sharded
+        right = is_all_sharded(wrapped) if sharded else size == 1 or type(wrapped) is DistributedDataParallel
+        if size != processes.count() or not right:
             raise UsageError(
                 f"training: {processes.count()} processes were started, and the trainer sees {size} and wraps the "
-                f"model as {found.__name__}, not in DistributedDataParallel; start them with torchrun."
+                f"model as {type(wrapped).__name__}, not {'sharded' if sharded else 'in DistributedDataParallel'}; "
+                "start them with torchrun."
             )
+
+
+class OwnRandomness(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Gives every process dropout of its own.
+
+    Also where training goes on from a checkpoint of another number of processes, which holds no generator for it.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer before it restores the generators that a checkpoint holds."""
+        if processes.count() > 1 or state.global_step:
+            torch.manual_seed(args.seed + processes.rank() + 1_000_003 * state.global_step)

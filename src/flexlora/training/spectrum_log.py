@@ -13,9 +13,11 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from flexlora import processes
 from flexlora.adapters import lora_pairs
 from flexlora.files import append_jsonl, read_appended, write_whole
 from flexlora.fourier import AdapterSpectrum, SpectrumOptions, adapter_spectrum
+from flexlora.fourier.parameters import is_sharded
 from flexlora.recipe import Penalty
 
 FIGURES = {
@@ -30,8 +32,10 @@ FIGURES = {
 """Name in a line -> name in `Spectrum.as_dict`."""
 
 
-class SpectrumLog(TrainerCallback):  # type: ignore[misc]
+class SpectrumLog(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Appends to `spectrum.jsonl`; on resume, lines after the checkpoint are taken back first.
+
+    Every process has one, and the first writes.
 
     Args:
         path: the file.
@@ -43,10 +47,7 @@ class SpectrumLog(TrainerCallback):  # type: ignore[misc]
     def __init__(self, path: Path, every: int, penalty: Penalty, upto: int) -> None:
         self.path, self.every = path, every
         self.options = SpectrumOptions(view=penalty.view, tau=penalty.tau, flatten=penalty.flatten)
-        records = [record for record in read_appended(path) if record["step"] <= upto]
-        self.written = {record["step"] for record in records}
-        if path.exists():
-            write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+        self.written = processes.once(lambda: _take_back(path, upto))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Called by the trainer before the first step, also of a resumed training."""
@@ -59,10 +60,23 @@ class SpectrumLog(TrainerCallback):  # type: ignore[misc]
             self._write(state, model)
 
     def _write(self, state: Any, model: Any) -> None:
-        if state.global_step in self.written or not state.is_world_process_zero:
+        if state.global_step in self.written:
             return
         self.written.add(state.global_step)
-        append_jsonl(self.path, line(state.global_step, adapter_spectrum(lora_pairs(model), self.options)))
+        pairs = list(lora_pairs(model))
+        first = state.is_world_process_zero
+        if first or is_sharded(pairs[0].A):  # of sharded factors every process has a part
+            spectrum = adapter_spectrum(pairs, self.options)
+            if first:
+                append_jsonl(self.path, line(state.global_step, spectrum))
+
+
+def _take_back(path: Path, upto: int) -> set[int]:
+    """The steps whose lines stay."""
+    records = [record for record in read_appended(path) if record["step"] <= upto]
+    if path.exists():
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+    return {record["step"] for record in records}
 
 
 def line(step: int, spectrum: AdapterSpectrum) -> dict[str, Any]:

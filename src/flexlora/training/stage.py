@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -34,10 +35,11 @@ from flexlora.training.engines import refuse_engines
 from flexlora.training.log import LogFile
 from flexlora.training.memory import explained_memory
 from flexlora.training.padding_free import DocumentCollator, separate_documents
-from flexlora.training.sharing import RightEngine, empty_example, share
+from flexlora.training.sharded import shards, whole_adapter
+from flexlora.training.sharing import OwnRandomness, RightEngine, empty_example, share
 from flexlora.training.spectrum_log import SpectrumLog
 from flexlora.training.tokens import Tokens, tokenise_all
-from flexlora.training.trainer import FourierTrainer, PaddingFreeTrainer, RecipeTrainer
+from flexlora.training.trainer import PaddingFreeTrainer, RecipeTrainer
 
 
 def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
@@ -62,11 +64,9 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     models.quiet()
     checkpoint = processes.once(lambda: last_checkpoint(folder / "checkpoints"))
     done = step_of(checkpoint)
-    files: list[TrainerCallback] = []
-    if processes.is_first():
-        files.append(LogFile(folder / "log.jsonl", upto=done))
-        if every := recipe.train.spectrum_steps:
-            files.append(SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=done))
+    files: list[TrainerCallback] = [LogFile(folder / "log.jsonl", upto=done)] if processes.is_first() else []
+    if every := recipe.train.spectrum_steps:
+        files.append(SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=done))
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     train = tokens_of(recipe, recipe.data, tokenizer)
     trainer = make_trainer(
@@ -87,7 +87,8 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if recipe.validation:
             trainer.evaluate()  # the end of training, whatever eval_steps is
-        processes.once(lambda: _save_adapter(trainer.model, adapter))
+        state = whole_adapter(trainer.model)
+        processes.once(lambda: _save_adapter(trainer.model, adapter, state))
     return adapter
 
 
@@ -101,7 +102,7 @@ def make_trainer(
     callbacks: Sequence[TrainerCallback] = (),
     base: Any = None,
     supervised: float | None = None,
-) -> FourierTrainer:
+) -> RecipeTrainer:
     """The trainer of an arm, with the adapter that it starts from.
 
     Args:
@@ -111,7 +112,9 @@ def make_trainer(
     Raises:
         UsageError: the model cannot be loaded, or options do not fit it.
     """
-    base = models.load_model(recipe.source(recipe.model)) if base is None else base
+    sharded = shards(recipe.train)
+    if base is None:
+        base = models.load_model(recipe.source(recipe.model), torch.device("cpu") if sharded else None)
     model = add_lora(base, recipe.lora, seed=recipe.seed)
     if recipe.lora.init_adapter is not None:
         load_initial(model, find_initial(recipe.lora.init_adapter))
@@ -129,20 +132,23 @@ def make_trainer(
         callbacks=list(callbacks),
         penalty=recipe.penalty.model_dump(),
         sophia=sophia_options(recipe.optimizer, supervised),
+        sharded=sharded,
         **rows,
     )
     if processes.count() > 1 and args.train_sampling_strategy == "random":
         # Only now, as TRL leaves out examples without tokens to learn from.
         trainer.train_dataset = as_dataset([*train, empty_example(tokenizer.eos_token_id)])
     trainer.add_callback(RightEngine(trainer))
+    trainer.add_callback(OwnRandomness())
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
 
 
-def _restore_finished(trainer: FourierTrainer, checkpoint: Path) -> None:
+def _restore_finished(trainer: RecipeTrainer, checkpoint: Path) -> None:
     """Load a checkpoint of the last step: given to `train`, the trainer would take one step more."""
     trainer._load_from_checkpoint(str(checkpoint))
+    trainer.shard()
     trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
@@ -222,7 +228,7 @@ def starts_fresh(folder: Path) -> bool:
     return not (folder / "adapter").is_dir() and last_checkpoint(folder / "checkpoints") is None
 
 
-class LogLastStep(TrainerCallback):  # type: ignore[misc]
+class LogLastStep(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Logs the last step whatever `logging_steps` is, so that no stretch of training goes unseen."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -231,7 +237,7 @@ class LogLastStep(TrainerCallback):  # type: ignore[misc]
             control.should_log = True
 
 
-class ShowProgress(TrainerCallback):  # type: ignore[misc]
+class ShowProgress(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Moves the progress bar."""
 
     def __init__(self, advance: Callable[..., None] | Advance) -> None:
@@ -283,10 +289,10 @@ def planned_steps(train: Train, examples: int) -> int:
     return train.max_steps or math.ceil(steps_per_epoch(train, examples) * train.epochs)
 
 
-def _save_adapter(model: Any, adapter: Path) -> None:
+def _save_adapter(model: Any, adapter: Path, state: dict[str, torch.Tensor] | None) -> None:
     """Write PEFT's files aside, then rename: a kill leaves no half adapter."""
     aside = adapter.with_name(".adapter.partial")
     if aside.exists():
         shutil.rmtree(aside)
-    model.save_pretrained(aside)
+    model.save_pretrained(aside, state_dict=state)
     aside.rename(adapter)

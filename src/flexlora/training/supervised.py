@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from flexlora.training.padding_free import KEEP
+from flexlora.training.tokens import IGNORED
 
 LARGEST = 1 << 26
-"""Logits that are made at once; more are left to TRL's tiles. In float32 256 MiB, and as much for their gradient."""
+"""Logits that are made at once; more are left to TRL's tiles. In float32 256 MiB, and as much each for
+their log-softmax and their gradient."""
 
 if TYPE_CHECKING:  # what it is mixed into
     from trl import SFTTrainer as _Base
@@ -51,6 +54,9 @@ class SupervisedLogits(_Base):  # type: ignore[misc]  # TRL has no types
         return loss * shares / num_items_in_batch
 
     def _at_once(self, supervised: int) -> bool:
+        if self.accelerator.num_processes > 1:
+            # The same in every process, as TRL's way gathers figures, which all have to take part in.
+            supervised = self._most_supervised
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         takes = KEEP in inspect.signature(type(base).forward).parameters
         return takes and supervised * base.config.get_text_config().vocab_size <= LARGEST
@@ -61,8 +67,18 @@ class SupervisedLogits(_Base):  # type: ignore[misc]  # TRL has no types
             self._flops_per_token = super().floating_point_ops(inputs) // inputs["input_ids"].numel()
         return self._flops_per_token * int(inputs["input_ids"].numel())
 
+    @cached_property
+    def _most_supervised(self) -> int:
+        """Tokens that the loss is taken on in a batch, at most."""
+        counts = sorted(
+            sum(label != IGNORED for label in labels)
+            for dataset in (self.train_dataset, self.eval_dataset)
+            for labels in (dataset["labels"] if dataset is not None else ())
+        )
+        return sum(counts[-max(self.args.per_device_train_batch_size, self.args.per_device_eval_batch_size) :])
+
     def estimate_curvature(self, samples: list[Any]) -> None:
-        """Sophia's estimate, which asks for logits at every position."""
+        """Sophia's estimate, which asks for the logits that it needs itself."""
         super().estimate_curvature([{k: value for k, value in batch.items() if k != KEEP} for batch in samples])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -8,6 +8,7 @@ from flexlora.training.checkpoints import WholeCheckpoints
 from flexlora.training.divergence import StopWhenDiverged
 from flexlora.training.full_factors import FullFactors
 from flexlora.training.mixin import FourierMixin
+from flexlora.training.sharded import ShardedTraining
 from flexlora.training.sharing import SharedSteps
 from flexlora.training.sophia import SophiaMixin
 from flexlora.training.supervised import SupervisedLogits
@@ -29,8 +30,8 @@ class FourierTrainer(
     """
 
 
-class RecipeTrainer(SharedSteps, FourierTrainer):
-    """`FourierTrainer` as recipes use it, with any number of processes."""
+class RecipeTrainer(SharedSteps, ShardedTraining, FourierTrainer):
+    """`FourierTrainer` as recipes use it, with any number of processes, each with the whole model or a part of it."""
 
 
 class PaddingFreeTrainer(SupervisedLogits, RecipeTrainer):
