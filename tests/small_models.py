@@ -45,14 +45,14 @@ def make_tokenizer(eos: bool = True, pad: bool = True) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
-def make_model(folder: Path, family: str, context: int = 1024, **tokenizer: bool) -> Path:
+def make_model(folder: Path, family: str, context: int = 1024, width: int = 32, **tokenizer: bool) -> Path:
     """Save a random model of a family with its tokenizer; the same values every time."""
     words = make_tokenizer(**tokenizer)
     size = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
     wide = {
         **size,
-        "hidden_size": 32,
-        "intermediate_size": 64,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -63,7 +63,7 @@ def make_model(folder: Path, family: str, context: int = 1024, **tokenizer: bool
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**wide)),
         "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**wide)),
         "starcoder2": lambda: Starcoder2ForCausalLM(Starcoder2Config(**wide)),
-        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**size, n_embd=32, n_layer=2, n_head=4, n_positions=context)),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**size, n_embd=width, n_layer=2, n_head=4, n_positions=context)),
     }[family]()
     model.save_pretrained(folder)
     words.save_pretrained(folder)

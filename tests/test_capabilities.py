@@ -34,13 +34,14 @@ def test_the_axes_have_the_values_of_a_recipe() -> None:
     }
     for axis, annotation in values.items():
         assert AXES[axis] == get_args(annotation)
+    assert set(AXES["quantisation"]) == {"none", *get_args(recipe.Quantization), "other"}
     assert AXES["adapter"] == get_args(inspect.signature(recipe.Lora.kind.fget, eval_str=True).return_annotation)
     assert {"auto", *AXES["precision"]} == set(get_args(recipe.Precision))
 
 
 def test_every_combination_has_its_rule_and_every_rule_a_combination() -> None:
     every = list(settings())
-    assert len(every) == 2 * 3 * 2 * 3 * 2 * 7 * 3
+    assert len(every) == 2 * 3 * 2 * 3 * 3 * 7 * 3
     deciding = [rule_of(setting) for setting in every]
     assert all(rule in deciding for rule in RULES)
     for rule in RULES:
@@ -57,7 +58,9 @@ ONE_PROCESS = ("recipes train with one process, with DDP", "start flexlora with 
         ({}, (), ()),
         ({"optimizer": "sophia", "view": "delta", "precision": "bfloat16"}, (), ()),
         ({"precision": "float16"}, ("recipe", "python"), ("cpu with float16: float16 trains on a GPU only", "float32")),
-        ({"quantisation": "quantised"}, ("recipe",), ("such a base is not merged", "name the unquantised model")),
+        ({"quantisation": "nf4", "adapter": "dora", "optimizer": "sophia", "precision": "bfloat16"}, (), ()),
+        ({"quantisation": "nf4", "parallelism": "FSDP2"}, ("recipe",), ("nf4 with FSDP2: packed weights",)),
+        ({"quantisation": "other"}, ("recipe",), ("such a base is not merged", "name the unquantised model")),
         ({"parallelism": "DDP"}, (), ()),
         ({"adapter": "rslora"}, (), ()),
         ({"adapter": "dora", "optimizer": "sophia", "parallelism": "DDP"}, (), ()),

@@ -20,12 +20,12 @@ AXES: dict[str, tuple[str, ...]] = {
     "adapter": ("lora", "rslora", "dora"),
     "device": ("cpu", "cuda"),
     "precision": ("float32", "bfloat16", "float16"),
-    "quantisation": ("none", "quantised"),
+    "quantisation": ("none", "nf4", "other"),
     "parallelism": ("one process", "DDP", "FSDP2", "tensor", "context", "FSDP1", "DeepSpeed"),
     "view": ("factors", "rows", "delta"),
 }
-"""Axis -> its values. `precision` is of the base weights; `context` spreads the positions of a text over ranks; `view`
-is also what is measured where lambda is 0."""
+"""Axis -> its values. `precision` is of the base weights, or, with `nf4`, of their products; `context` spreads the
+positions of a text over ranks; `view` is also what is measured where lambda is 0."""
 
 Support = Literal["yes", "unverified", "python", "no"]
 MEANING: dict[Support, str] = {
@@ -101,6 +101,12 @@ RULES = (
         instead="train with one process or with DDP, or without lora.use_dora",
     ),
     Rule(
+        where={"quantisation": ("nf4",), "parallelism": ("FSDP2", "tensor", "context")},
+        support="python",
+        why="packed weights are no matrices that could be cut into shards, and no test has tried",
+        instead="train with one process or with DDP, or leave quantization out",
+    ),
+    Rule(
         where={"parallelism": ("tensor", "context")},
         support="python",
         why="recipes train with one process, with DDP, each process with the whole base, or with FSDP2, each with a "
@@ -109,11 +115,17 @@ RULES = (
         "train with the mixins or a loop of your own",
     ),
     Rule(
-        where={"quantisation": ("quantised",)},
+        where={"quantisation": ("other",)},
         support="python",
         why="the factors of quantised layers are plain ones, so penalty and optimizer work on them; but such a base is "
         "not merged, and evaluating it is not tested",
-        instead="name the unquantised model that it was made from as `model`",
+        instead="name the unquantised model that it was made from as `model`, with quantization: nf4 where memory is "
+        "short",
+    ),
+    Rule(
+        where={"quantisation": ("nf4",), "parallelism": ("DDP",)},
+        support="unverified",
+        why="each process packs the whole base for itself, and the tests have not run several of them",
     ),
     Rule(
         where={"device": ("cpu",), "parallelism": ("FSDP2",)},

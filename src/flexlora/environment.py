@@ -9,7 +9,18 @@ from typing import Any
 
 from flexlora.version import __version__
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "numpy", "scipy")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "scipy",
+)
 
 
 def describe() -> dict[str, Any]:

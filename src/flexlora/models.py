@@ -24,6 +24,7 @@ from transformers.utils import cached_file
 
 from flexlora.capabilities import require
 from flexlora.errors import FlexError, UsageError
+from flexlora.nf4 import nf4_config, same_when_evaluated
 from flexlora.recipe import EMBEDDED, ModelSource
 from flexlora.tiny import TINY_MODEL
 
@@ -182,22 +183,25 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def load_model(source: ModelSource, onto: torch.device | None = None) -> Any:
-    """The base model in the recipe's precision.
+    """The base model in the recipe's precision, or quantised as it says.
 
     Args:
-        onto: its device; None is `device()`.
+        onto: its device; None is `device()`, on which a quantised one always is.
 
     Raises:
         UsageError: it cannot be loaded.
         FlexError: it is too large for the device.
     """
+    dtype = dtype_of(source.precision)
+    quantised = {"quantization_config": nf4_config(dtype)} if source.quantization else {}
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             place(source),
             revision=source.revision,
-            dtype=dtype_of(source.precision),
+            dtype=dtype,
             trust_remote_code=source.trust_remote_code,
             output_loading_info=True,
+            **quantised,
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise UsageError(f"model {source.name!r}: cannot be loaded: {_first_line(error)}. {_HINT}") from error
@@ -206,6 +210,9 @@ def load_model(source: ModelSource, onto: torch.device | None = None) -> Any:
             f"model {source.name!r}: {len(wrong)} of its weights are not in its files, or of another shape (e.g. "
             f"{wrong[0]}), and would be random. Is it a causal language model, and was the download complete?"
         )
+    if quantised:
+        same_when_evaluated(model)
+        return model  # it was put on the device to be packed
     try:
         return model.to(device() if onto is None else onto)
     except torch.OutOfMemoryError as error:
@@ -226,14 +233,18 @@ def context_length(model: Any) -> int | None:
 
 
 def identity(source: ModelSource) -> dict[str, Any]:
-    """What exactly a model is, for provenance: a hub id with its commit, or a folder with the hash of its weights."""
+    """What exactly a model is, for provenance: a hub id with its commit, or a folder with the hash of its weights.
+
+    One that is quantised here also has `quantization`.
+    """
     name = source.name
     folder = Path(place(source))
+    here = {"quantization": source.quantization} if source.quantization else {}
     if folder.is_dir():
-        return {"model": name, "revision": None, "sha256": weights_sha256(folder)}
+        return {"model": name, "revision": None, "sha256": weights_sha256(folder), **here}
     # The hub's cache keeps each file under snapshots/COMMIT/.
     config = cached_file(name, "config.json", revision=source.revision)
-    return {"model": name, "revision": Path(config).parent.name, "sha256": None}
+    return {"model": name, "revision": Path(config).parent.name, "sha256": None, **here}
 
 
 def weights_sha256(folder: Path) -> str:

@@ -50,8 +50,11 @@ class Plan:
     model: str
     parameters: int
     weights_gb: float
+    """Of the weights' files, or, quantised, in memory."""
     device: str
     dtype: str
+    quantization: str | None
+    """None leaves the weights as they are."""
     arms: list[ArmPlan]
     tasks: dict[str, int]
     """Task -> problems."""
@@ -69,7 +72,7 @@ class Plan:
         """The plan in words."""
         said = [
             f"model      {self.model}: {self.parameters:,} parameters, {self.weights_gb:.2f} GB of weights, "
-            f"{self.dtype} on {self.device}"
+            f"{self.quantization + ' computed in ' if self.quantization else ''}{self.dtype} on {self.device}"
         ]
         for arm in self.arms:
             targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())

@@ -24,6 +24,7 @@ from flexlora.execution import How
 from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
+from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
 from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
 from flexlora.recipe import Optimizer, Recipe, Train
 from flexlora.training.engines import refuse_engines
@@ -73,6 +74,8 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     problems.attempt(_processes)
     problems.attempt(refuse_engines)
     dtype = problems.attempt(models.dtype_of, recipe.precision)
+    if recipe.quantization:
+        problems.attempt(require_bitsandbytes)
     loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
     if executes:
         problems.attempt(partial(execution.require, **how), {task[0].language for task in loaded})
@@ -105,9 +108,10 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         name=recipe.name,
         model=recipe.model,
         parameters=_parameters(base[0]),
-        weights_gb=base[1] / 1e9,
+        weights_gb=(weight_bytes(base[0], dtype) if recipe.quantization else base[1]) / 1e9,
         device=str(models.device()),
         dtype=str(dtype).removeprefix("torch."),
+        quantization=recipe.quantization,
         arms=[plan for plan, _ in arms],
         tasks=per_task,
         completions=sum(programs.values()),
@@ -151,7 +155,7 @@ def _supported(of_arm: Recipe) -> None:
         adapter=of_arm.lora.kind,
         device=models.device().type,
         precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
-        quantisation="none",
+        quantisation=of_arm.quantization or "none",
         parallelism=_parallelism(of_arm.train),
         view=of_arm.penalty.view,
     )
@@ -207,7 +211,9 @@ def _model(recipe: Recipe, name: str) -> tuple[Any, int]:
         )
     if quantised := getattr(model.config, "quantization_config", None):
         method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
-        require("recipe", f"model {name!r} is quantised ({method})", quantisation="quantised")
+        require("recipe", f"model {name!r} is quantised ({method})", quantisation="other")
+    if source.quantization:
+        require_whole_blocks(model, models.device(), name)
     return model, models.check_weights(source)
 
 

@@ -17,7 +17,15 @@ from safetensors.torch import load_file
 
 from flexlora import models
 from flexlora.adapters.saved import CONFIG, WEIGHTS
-from flexlora.adapters.source import CHANGES_THE_BASE, Adapter, compare_tensors, find_base, open_adapter
+from flexlora.adapters.source import (
+    CHANGES_THE_BASE,
+    Adapter,
+    compare_tensors,
+    find_base,
+    open_adapter,
+    recorded_base,
+    run_of,
+)
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
 
@@ -73,9 +81,7 @@ def find_initial(name: str) -> InitialAdapter:
         adapter = open_adapter(folder if folder.is_dir() else name)
     except UsageError as error:
         raise UsageError(f"lora.init_adapter: {error}") from error
-    path = adapter.path.resolve()
-    of_run = path.name == "adapter" and path.parent.name == "train" and (path.parents[2] / "environment.json").is_file()
-    run, arm = (path.parents[2], path.parents[1].name) if of_run else (None, None)
+    run, arm = run_of(adapter) or (None, None)
     return InitialAdapter(adapter=adapter, run=run, arm=arm)
 
 
@@ -116,7 +122,7 @@ def check_initial(initial: InitialAdapter, adapted: PeftModel, base: ModelSource
 def _other_base(initial: InitialAdapter, base: ModelSource) -> str | None:
     """What is wrong with the base: by the hash or revision that the adapter's run recorded, or else by name."""
     if initial.run is not None:
-        recorded = json.loads((initial.run / "environment.json").read_bytes())["inputs"]["models"][0]
+        recorded = recorded_base(initial.run)
         now = models.identity(base)
         by = "revision" if recorded["sha256"] is None and now["sha256"] is None else "sha256"
         there, here = (identity[by] if identity[by] else _sha256_of_cached(identity) for identity in (recorded, now))
@@ -129,6 +135,10 @@ def _other_base(initial: InitialAdapter, base: ModelSource) -> str | None:
             return (
                 f"its base was {recorded['model']!r} ({_version(recorded)}), and model is {now['model']!r} "
                 f"({_version(now)}); name that model"
+            )
+        if (was := recorded.get("quantization")) != base.quantization:
+            return (
+                f"quantization was {was or 'null'} there and is {base.quantization or 'null'} here; set it to the same"
             )
         return None
     named = initial.adapter.config.get("base_model_name_or_path")

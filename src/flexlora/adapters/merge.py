@@ -41,6 +41,8 @@ from flexlora.adapters.source import (
     check_output,
     find_adapter,
     find_base,
+    recorded_base,
+    run_of,
     stored_dtype,
 )
 from flexlora.errors import UsageError
@@ -158,6 +160,11 @@ def _load(base: ModelSource, adapter: Adapter, fit: Fit) -> tuple[Any, list[str]
     """The base in float32 with the adapter on top, and what there is to say about it."""
     model = models.load_model(base).eval()
     notes = []
+    if (place := run_of(adapter)) and (quantised := recorded_base(place[0]).get("quantization")):
+        notes.append(
+            f"The adapter was trained and evaluated on this base in {quantised}; it is merged into the base's own "
+            "weights, from which those in 4 bits differ: evaluate the merged model by itself."
+        )
     if fit.untie:
         untie(model)
         notes.append(

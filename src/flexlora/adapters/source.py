@@ -79,6 +79,19 @@ def open_adapter(name: str | Path) -> Adapter:
     return Adapter(path=folder, config=config)
 
 
+def run_of(adapter: Adapter) -> tuple[Path, str] | None:
+    """The run that trained an adapter, and the arm; None where it lies elsewhere."""
+    path = adapter.path.resolve()
+    of_run = path.name == "adapter" and path.parent.name == "train" and (path.parents[2] / "environment.json").is_file()
+    return (path.parents[2], path.parents[1].name) if of_run else None
+
+
+def recorded_base(run: Path) -> dict[str, Any]:
+    """What `flexlora.models.identity` said of a run's base when the run began."""
+    recorded: dict[str, Any] = json.loads((run / "environment.json").read_bytes())["inputs"]["models"][0]
+    return recorded
+
+
 def _refuse_other_kinds(name: str, config: dict[str, Any]) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
@@ -110,7 +123,7 @@ def find_base(adapter: Adapter, model: str | ModelSource | None) -> ModelSource:
         UsageError: none is named.
     """
     if isinstance(model, ModelSource):
-        return model.model_copy(update={"precision": "float32"})
+        return model.model_copy(update={"precision": "float32", "quantization": None})
     if model is not None:
         return ModelSource(name=absolute_if_local(model), precision="float32")
     named = adapter.config.get("base_model_name_or_path")

@@ -20,6 +20,7 @@ from flexlora.recipe.sections import (
     Optimizer,
     Penalty,
     Precision,
+    Quantization,
     Sampling,
     Section,
     Task,
@@ -50,6 +51,11 @@ class Recipe(Section):
     tokenizer: Tokenizer = Field(Tokenizer(), description="Special tokens for tokenizers that lack them.")
     precision: Precision = Field(
         "auto", description="Of the base weights; auto: bfloat16 on a GPU that has it, float32 on a CPU."
+    )
+    quantization: Quantization | None = Field(
+        None,
+        description="`nf4` holds the model's weights in 4 bits (QLoRA; extra `quantization`), for training and for "
+        "evaluation, of `base` too; baselines are not quantised. Products are computed in `precision`.",
     )
     baselines: tuple[str, ...] = Field((), description="Further models, evaluated as they are.")
     data_dir: Path | None = Field(
@@ -108,6 +114,12 @@ class Recipe(Section):
                 problems.append(f"{field}: {', '.join(values)} names something twice")
         if self.model in self.baselines:
             problems.append(f"baselines: {self.model!r} is the model itself; variant base evaluates it")
+        if self.quantization and "merged" in self.variants:
+            problems.append(
+                f"variants: merged does not go with quantization: {self.quantization}, as the update would be rounded "
+                "to 4 bits; evaluate adapter, or merge into the unquantised base (flexlora merge), and evaluate that "
+                "model"
+            )
         if self.arm_names() and not self.data:
             problems.append("data: nothing to train on; name a dataset, or evaluate the model alone: variants: [base]")
         for arm in self.arms:
@@ -128,6 +140,7 @@ class Recipe(Section):
             trust_remote_code=self.trust_remote_code,
             tokenizer=self.tokenizer,
             precision=self.precision,
+            quantization=self.quantization if model == self.model else None,
         )
 
     def arm_names(self) -> tuple[str, ...]:

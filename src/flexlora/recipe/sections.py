@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization = Literal["nf4"]
 TargetPreset = Literal["mlp", "paper", "attention", "all"]
 Variant = Literal["base", "adapter", "merged"]
 PromptStyle = Literal["docstring", "three-shot", "stripped", "verbatim"]
@@ -386,6 +387,7 @@ class ModelSource(Section):
     trust_remote_code: bool = False
     tokenizer: Tokenizer = Tokenizer()
     precision: Precision = "auto"
+    quantization: Quantization | None = None
 
 
 SECTIONS = (Tokenizer, DataSource, Lora, Penalty, Optimizer, Train, Task, Sampling, Execution)

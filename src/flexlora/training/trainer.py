@@ -6,6 +6,7 @@ from trl import SFTTrainer
 
 from flexlora.training.checkpoints import WholeCheckpoints
 from flexlora.training.divergence import StopWhenDiverged
+from flexlora.training.full_factors import FullFactors
 from flexlora.training.mixin import FourierMixin
 from flexlora.training.sharded import ShardedTraining
 from flexlora.training.sharing import SharedSteps
@@ -18,11 +19,12 @@ class FourierTrainer(
     StopWhenDiverged,
     FourierMixin,
     SophiaMixin,
+    FullFactors,
     SFTTrainer,  # type: ignore[misc]  # TRL has no types
 ):
     """`SFTTrainer` that takes a `penalty` and `sophia`, and stops when training diverges; see the mixins.
 
-    Checkpoints are written aside and renamed.
+    Checkpoints are written aside and renamed. An adapter on a quantised base keeps its dtype.
 
     A column `key` of the training dataset names the examples, for messages.
     """
