@@ -178,6 +178,14 @@ def test_a_base_from_the_hub_and_the_same_in_a_folder_are_one(
         check(second(values, first), tmp_path / "s")
 
 
+def test_an_older_configuration_is_of_plain_lora(values: dict[str, Any], first: Path, tmp_path: Path) -> None:
+    file = first / "main" / "train" / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "use_rslora"}))
+    check(second(values, first), tmp_path / "s")
+    with pytest.raises(UsageError, match="lora.use_rslora is False there and True here"):
+        check(second(values, first, lora={"use_rslora": True}), tmp_path / "s")
+
+
 def test_a_configuration_of_a_newer_peft_is_refused(values: dict[str, Any], first: Path, tmp_path: Path) -> None:
     file = first / "main" / "train" / "adapter" / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"use_novelty": True, "other_novelty": None}))

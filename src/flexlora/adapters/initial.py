@@ -95,7 +95,8 @@ def check_initial(initial: InitialAdapter, adapted: PeftModel, base: ModelSource
     Raises:
         UsageError: names each value there and in the recipe, and the remedy.
     """
-    name, config = str(initial.adapter.path), initial.adapter.config
+    # Versions of PEFT that did not have these did not write them.
+    name, config = str(initial.adapter.path), {"use_rslora": False, "use_dora": False, **initial.adapter.config}
     expected = json.loads(json.dumps(adapted.peft_config["default"].to_dict(), default=sorted))
     problems = []
     for key in sorted(expected.keys() & config.keys() - set(MAY_DIFFER)):
