@@ -182,7 +182,7 @@ def test_an_older_configuration_is_of_plain_lora(values: dict[str, Any], first: 
     file = first / "main" / "train" / "adapter" / "adapter_config.json"
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "use_rslora"}))
     check(second(values, first), tmp_path / "s")
-    with pytest.raises(UsageError, match="lora.use_rslora is False there and True here"):
+    with pytest.raises(UsageError, match=r"lora\.use_rslora is False there and True here"):
         check(second(values, first, lora={"use_rslora": True}), tmp_path / "s")
 
 
