@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from trl import SFTConfig
 
 from flexlora import capabilities, models, pipeline, recipe
 from flexlora.capabilities import AXES, RULES, require, rule_of, settings
 from flexlora.cli import main
 from flexlora.errors import UsageError
+from flexlora.training.engines import refuse_engines
 
 PLAIN = {
     "optimizer": "adamw",
@@ -22,6 +24,7 @@ PLAIN = {
     "device": "cpu",
     "precision": "float32",
     "quantisation": "none",
+    "kernels": "eager",
     "parallelism": "one process",
     "view": "factors",
 }
@@ -41,7 +44,7 @@ def test_the_axes_have_the_values_of_a_recipe() -> None:
 
 def test_every_combination_has_its_rule_and_every_rule_a_combination() -> None:
     every = list(settings())
-    assert len(every) == 2 * 3 * 2 * 3 * 3 * 7 * 3
+    assert len(every) == 2 * 3 * 2 * 3 * 3 * 3 * 7 * 3
     deciding = [rule_of(setting) for setting in every]
     assert all(rule in deciding for rule in RULES)
     for rule in RULES:
@@ -60,6 +63,9 @@ ONE_PROCESS = ("recipes train with one process, with DDP", "start flexlora with 
         ({"precision": "float16"}, ("recipe", "python"), ("cpu with float16: float16 trains on a GPU only", "float32")),
         ({"quantisation": "nf4", "adapter": "dora", "optimizer": "sophia", "precision": "bfloat16"}, (), ()),
         ({"quantisation": "nf4", "parallelism": "FSDP2"}, ("recipe",), ("nf4 with FSDP2: packed weights",)),
+        ({"kernels": "Liger"}, ("recipe", "python"), ("Liger with cpu: its kernels are Triton's",)),
+        ({"kernels": "Liger", "device": "cuda"}, ("recipe",), ("TRL is about to remove use_liger_kernel",)),
+        ({"kernels": "torch.compile"}, ("recipe",), ("torch.compile: it wants one length",)),
         ({"quantisation": "other"}, ("recipe",), ("such a base is not merged", "name the unquantised model")),
         ({"parallelism": "DDP"}, (), ()),
         ({"adapter": "rslora"}, (), ()),
@@ -143,6 +149,19 @@ def test_sharding_by_a_launcher_is_that_of_a_recipe_or_refused(
         monkeypatch.setenv(name, value)
     values = {"model": str(small_model), "data_dir": str(benchmark), "data": [{"dataset": "mbpp"}]}
     with pytest.raises(UsageError, match=words):
+        pipeline.start({**values, "tasks": ["humaneval"]}, tmp_path / "run", executes=False)
+
+
+def test_a_launcher_s_compiling_and_liger_on_a_processor_are_refused(
+    small_model: Path, benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    arguments = SFTConfig(str(tmp_path / "out"), use_cpu=True, bf16=False, use_liger_kernel=True)
+    with pytest.raises(UsageError, match="Liger with cpu: its kernels are Triton's"):
+        refuse_engines(arguments)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    values = {"model": str(small_model), "data_dir": str(benchmark), "data": [{"dataset": "mbpp"}]}
+    with pytest.raises(UsageError, match="ACCELERATE_DYNAMO_BACKEND is set: "):
         pipeline.start({**values, "tasks": ["humaneval"]}, tmp_path / "run", executes=False)
 
 

@@ -44,7 +44,7 @@ def values(benchmark: Path, wide_model: Path) -> dict[str, Any]:
         "lora": {"dropout": 0.1},
         "penalty": {"lam": 0.1, "coupling": "decoupled"},
         "optimizer": {"learning_rate": 0.01},
-        "train": {"max_steps": 5, "max_length": 96, "logging_steps": 1, "save_steps": 2, "eval_steps": 2},
+        "train": {"max_steps": 4, "max_length": 96, "logging_steps": 1, "save_steps": 2, "eval_steps": 2},
     }
 
 

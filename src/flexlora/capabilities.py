@@ -1,9 +1,9 @@
 """What trains with what: the one table of combinations that are supported or refused, and why.
 
-A setting is a value on each axis: optimizer, kind of adapter, device, precision, quantisation of the base, parallelism,
-view of the penalty. `RULES` is read from the top, and the first rule that fits a setting decides. Preflight, the mixins
-and the loading of models refuse by these rules and in their words (`require`); `flexlora doctor --matrix` and the
-documentation print them. This module knows no other part of the package.
+A setting is a value on each axis: optimizer, kind of adapter, device, precision, quantisation of the base, kernels,
+parallelism, view of the penalty. `RULES` is read from the top, and the first rule that fits a setting decides.
+Preflight, the mixins and the loading of models refuse by these rules and in their words (`require`); `flexlora doctor
+--matrix` and the documentation print them. This module knows no other part of the package.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "device": ("cpu", "cuda"),
     "precision": ("float32", "bfloat16", "float16"),
     "quantisation": ("none", "nf4", "other"),
+    "kernels": ("eager", "torch.compile", "Liger"),
     "parallelism": ("one process", "DDP", "FSDP2", "tensor", "context", "FSDP1", "DeepSpeed"),
     "view": ("factors", "rows", "delta"),
 }
@@ -82,6 +83,12 @@ RULES = (
         instead="use --set precision=float32 (or bfloat16, or auto)",
     ),
     Rule(
+        where={"kernels": ("Liger",), "device": ("cpu",)},
+        support="no",
+        why="its kernels are Triton's, which need a GPU",
+        instead="leave use_liger_kernel out",
+    ),
+    Rule(
         where={"optimizer": ("sophia",), "parallelism": ("context",)},
         support="no",
         why="the estimate runs the model without labels, and each rank would shift those of its own part of a text",
@@ -113,6 +120,21 @@ RULES = (
         "part of it",
         instead="start flexlora with torchrun, with train.sharding=fsdp2 for a base that is too large for a GPU; or "
         "train with the mixins or a loop of your own",
+    ),
+    Rule(
+        where={"kernels": ("Liger",)},
+        support="python",
+        why="TRL is about to remove use_liger_kernel and refuses Liger's fused loss, recipes have a loss of their own, "
+        "and no test has run the other kernels",
+        instead="leave it out",
+    ),
+    Rule(
+        where={"kernels": ("torch.compile",)},
+        support="python",
+        why="it wants one length, and batches differ: on a processor the embedded model had not compiled for a second "
+        "length after 3 minutes (padded; 5 without padding), and at a single one its steps were no faster (0.42 s "
+        "compiled, 0.31 s not); on a GPU nobody has tried",
+        instead="leave it out",
     ),
     Rule(
         where={"quantisation": ("other",)},

@@ -6,6 +6,7 @@ what `--dry-run` prints. No weights are read: models are built on the meta devic
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, Unpack
@@ -156,6 +157,7 @@ def _supported(of_arm: Recipe) -> None:
         device=models.device().type,
         precision=str(models.dtype_of(of_arm.precision)).removeprefix("torch."),
         quantisation=of_arm.quantization or "none",
+        kernels="eager",
         parallelism=_parallelism(of_arm.train),
         view=of_arm.penalty.view,
     )
@@ -192,6 +194,8 @@ def _trackers_known(recipe: Recipe) -> None:
 
 
 def _processes() -> None:
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
+        require("recipe", "ACCELERATE_DYNAMO_BACKEND is set", kernels="torch.compile")
     gpus = torch.cuda.device_count()
     if processes.count() == 1 and gpus > 1:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import torch
 from transformers import TrainingArguments
 from transformers.utils import strtobool
 
@@ -11,7 +12,7 @@ from flexlora.capabilities import require
 
 
 def refuse_engines(arguments: TrainingArguments | None = None, **setting: str) -> None:
-    """Refuse DeepSpeed and FSDP1, and what else the setting does not go with.
+    """Refuse DeepSpeed, FSDP1 and Liger on a processor, and what else the setting does not go with.
 
     Args:
         arguments: of a trainer; None looks only at what a launcher has set for this process.
@@ -26,6 +27,8 @@ def refuse_engines(arguments: TrainingArguments | None = None, **setting: str) -
         require("python", f"sequence parallelism by DeepSpeed (sp_size {size})", **setting, parallelism="DeepSpeed")
     if (size := _parallel(arguments, "cp_size")) > 1:
         require("python", f"context parallelism (cp_size {size})", **setting, parallelism="context")
+    if getattr(arguments, "use_liger_kernel", False):
+        require("python", **setting, kernels="Liger", device="cuda" if torch.cuda.is_available() else "cpu")
     plugin = getattr(arguments, "fsdp_plugin_args", None)
     version = str(plugin["fsdp_version"]) if plugin else os.environ.get("FSDP_VERSION", "1")
     if (plugin or _launched("ACCELERATE_USE_FSDP")) and version != "2":
