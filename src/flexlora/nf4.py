@@ -77,7 +77,7 @@ def same_when_evaluated(model: torch.nn.Module) -> None:
     """
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":
-            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]  # a module has any attribute
 
 
 def weight_bytes(skeleton: Any, dtype: torch.dtype) -> int:

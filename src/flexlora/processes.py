@@ -81,11 +81,12 @@ def asked_to_shard() -> bool:
     """
     asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
     if not asked or os.environ.get("FSDP_VERSION", "1") != "2":
-        return False
+        return _Group.shards
     for variable, instead in _NOT_SHARDING.items():
         if os.environ.get(variable, "").lower() in ("1", "true"):
             raise UsageError(f"{variable} is set: {instead}.")
     del os.environ["ACCELERATE_USE_FSDP"]
+    _Group.shards = True
     return True
 
 
@@ -100,7 +101,8 @@ _NOT_SHARDING = {
 
 def leave() -> None:
     """Wait until all processes are done, as the launcher of the last one may keep them together, and part."""
-    wait()
+    if _Group.control is not None:
+        wait()
     if _Group.ours:
         import torch.distributed
 
@@ -109,10 +111,12 @@ def leave() -> None:
 
 
 class _Group:
-    """What `join` has made in this process."""
+    """What was found out and made in this process."""
 
     control: Any = None
     ours = False
+    shards = False
+    """Whether the launcher asked for it; Accelerate must not see that any more."""
 
 
 def wait() -> None:
@@ -191,7 +195,7 @@ def _asked_of_accelerate(command: Sequence[str]) -> int:
     for word, following in zip(command, [*command[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         options[name.replace("-", "_")] = value if equals else following
-    if "__num_processes" in options:
+    if options.get("__num_processes", "").isdecimal():
         return int(options["__num_processes"])
     file = options.get("__config_file") or _default_configuration()
     try:

@@ -20,6 +20,9 @@ INTERRUPTED = 130
 KEEP_NOTHING = ("doctor", "merge", "export")
 """Commands that begin from the start after Ctrl-C."""
 
+SHARED = ("run", "train", "generate", "evaluate")
+"""Commands that several processes may start together."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -37,11 +40,17 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  # its callback acts
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     """Options of all commands."""
+    if processes.count() > 1 and context.invoked_subcommand not in SHARED:
+        raise UsageError(
+            f"flexlora {context.invoked_subcommand}: {processes.count()} processes were started, and it works with "
+            f"one; several share the work of {', '.join(SHARED)}."
+        )
 
 
 for command in (
@@ -73,8 +82,7 @@ def main() -> None:
     try:
         app()
     except FlexError as error:
-        # What is asked for in a wrong way is so in every process; what fails may fail in one.
-        if processes.is_first() or not isinstance(error, processes.FailedElsewhere | UsageError):
+        if not isinstance(error, processes.FailedElsewhere):
             who = "flexlora" if processes.is_first() else f"flexlora, process {processes.rank()}"
             print(f"{who}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

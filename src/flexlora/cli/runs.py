@@ -112,6 +112,8 @@ def generate(
 
     if prompt is not None:
         refuse_given("with --prompt there is no run", {"--set": set_, "--output": output})
+        if processes.count() > 1:
+            raise UsageError("generate --prompt: one prompt is answered by one process.")
         answer = pipeline.answer(target, prompt, adapter, max_new_tokens or 256)
         print_json({"completion": answer}) if as_json else typer.echo(answer)
         return

@@ -161,13 +161,19 @@ def _results(facts: Facts, score: Score) -> Iterator[EvalResult]:
         )
 
 
+NF4 = 'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)'
+"""As `flexlora.nf4` has a base packed."""
+
+
 def _base_call(facts: Facts) -> str:
     """How a user loads the base: the revision and the precision that the scores are of."""
     base = facts.base
     named = "TINY_MODEL" if base.embedded else f'"{base.hub_id or "BASE"}"'
     revision = [f'revision="{base.revision}"'] if base.hub_id and base.revision else []
     own_code = ["trust_remote_code=True"] if facts.recipe.trust_remote_code else []
-    arguments = [named, *revision, *own_code, f'dtype="{facts.precision or "auto"}"']
+    dtype = f'dtype="{facts.precision or "auto"}"'
+    packed = [f"quantization_config={NF4}"] if facts.recipe.quantization else []
+    arguments = [named, *revision, *own_code, dtype, *packed]
     return f"AutoModelForCausalLM.from_pretrained({', '.join(arguments)})"
 
 

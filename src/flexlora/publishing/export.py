@@ -114,6 +114,8 @@ def export_run(
     models.quiet()
     if again:
         audit = json.loads((output / AUDIT_FILE).read_bytes()) if merged else None
+        if not merged:
+            _name_base(output, facts.base)
         _write_papers(output, dataclasses.replace(facts, audit=audit))
     elif merged:
         audit = _export_merged(facts, found, output, dtype)
@@ -243,6 +245,10 @@ def _copy_adapter(adapter: Adapter, base: Base, folder: Path) -> None:
     """PEFT's two files, the base by a name that others can find."""
     for file in (CONFIG, WEIGHTS):
         shutil.copyfile(adapter.path / file, folder / file)
+    _name_base(folder, base)
+
+
+def _name_base(folder: Path, base: Base) -> None:
     rewrite_json(folder / CONFIG, {"base_model_name_or_path": base.adapter_name, "revision": base.revision})
 
 

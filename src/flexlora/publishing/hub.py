@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError
     HfHubHTTPError,
     HFValidationError,
@@ -18,6 +19,10 @@ from flexlora.adapters.saved import CONFIG
 from flexlora.errors import FlexError, UsageError
 from flexlora.publishing.base import HUB_ID
 
+OURS = "provenance.json"
+"""A file that every export has."""
+STALE = re.compile(r"^[^/]*\.(safetensors|bin|safetensors\.index\.json)$|^(merge_audit\.json|chat_template\.jinja)$")
+"""Files of an earlier export that would be taken for this one's."""
 LOG_IN = (
     "Make one that may write under Settings, Access Tokens, of the hub's web page; then `hf auth login`, or set "
     "HF_TOKEN."
@@ -90,6 +95,11 @@ def _check_repository(
             f"--push {repo_id}: holds {holds}, and {'a merged model' if merged else 'an adapter'} beside it would be "
             "loaded wrongly. Push to another name."
         )
+    if holds is not None and OURS not in files:
+        raise UsageError(
+            f"--push {repo_id}: holds {holds} that no export has made (it has no {OURS}), which would be overwritten. "
+            "Push to another name, or delete it on the hub first."
+        )
 
 
 def push(folder: Path, repo_id: str, private: bool, message: str) -> str:
@@ -105,12 +115,17 @@ def push(folder: Path, repo_id: str, private: bool, message: str) -> str:
         url = api.create_repo(repo_id, private=private or None, exist_ok=True)
         # Not `upload_folder`, which splits a large folder into several commits.
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
+        operations: list[Any] = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
+        there = {one.rfilename for one in api.model_info(repo_id).siblings or ()}
+        # An earlier export may have had its weights in other files, which would be loaded before these.
+        stale = sorted(name for name in there if STALE.search(name) and not (folder / name).exists())
+        operations += [CommitOperationDelete(name) for name in stale]
         api.create_commit(repo_id, operations, commit_message=message)
     except Exception as error:  # the client raises many unrelated types
         raise FlexError(
             f"the push to {repo_id} failed: {_first_line(error.__cause__ or error)}. The export is complete in "
-            f"{folder}; the same command again pushes it, and so does `hf upload {repo_id} {folder}`."
+            f"{folder}; the same command again pushes it, and so does `hf upload {repo_id} {folder}"
+            f"{' --private' if private else ''}`."
         ) from error
     return str(url)
 

@@ -17,9 +17,13 @@ def portable(value: Any) -> Any:
         return {key: item if key == "stop_tokens" else portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
-    if isinstance(value, str) and value.startswith(("/", "~/")):
-        return PurePosixPath(value).name or value
-    return value
+    return PurePosixPath(value).name if isinstance(value, str) and _is_place(value) else value
+
+
+def _is_place(text: str) -> bool:
+    """A path of two parts or more, or one that is there; a special token such as `/no_think` is neither."""
+    parts = text.strip("/").split("/")
+    return text.startswith(("/", "~/")) and all(parts) and (len(parts) > 1 or Path(text).exists())
 
 
 def rewrite_json(path: Path, changes: Mapping[str, Any]) -> None:

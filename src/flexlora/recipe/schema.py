@@ -192,9 +192,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         dotted = f"{prefix}{key}"
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found |= differences(a, b, f"{dotted}.")
-        elif a != b and dotted not in FREE_KEYS:
+        elif a != b and not _is_free(dotted):
             found[dotted] = (a, b)
     return found
+
+
+def _is_free(key: str) -> bool:
+    """Also as an arm's own, whose name may have dots."""
+    return key in FREE_KEYS or (key.startswith("arms.") and key.endswith(tuple(f".{free}" for free in FREE_KEYS)))
 
 
 def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Recipe:

@@ -19,8 +19,8 @@ class FullFactors(_Base):  # type: ignore[misc]  # TRL has no types
     """Put before `SFTTrainer`'s class; for models that come with their adapter."""
 
     def __init__(self, model: Any = None, *args: Any, **kwargs: Any) -> None:
-        adapted = isinstance(model, PeftModel)
-        values = {one: one.data for one in model.parameters() if one.requires_grad} if adapted else {}
+        packed = isinstance(model, PeftModel) and getattr(model.config, "quantization_config", None) is not None
+        values = {one: one.data for one in model.parameters() if one.requires_grad} if packed else {}
         super().__init__(model, *args, **kwargs)
         for parameter, value in values.items():
-            parameter.data = value
+            parameter.data = value.to(parameter.device)
