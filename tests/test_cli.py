@@ -268,3 +268,13 @@ def test_wrong_samples_are_named(line: str, options: list[str], part: str, bench
     assert done.returncode == 2
     assert part in done.stderr
     assert not (tmp_path / "samples_results.jsonl").exists()
+
+
+def test_commands_that_share_no_work_start_with_one_process(
+    monkeypatch: pytest.MonkeyPatch, inside: Callable[..., Any], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in (("recipes",), ("export", str(tmp_path), "--output", "x"), ("generate", "tiny", "--prompt", "def")):
+        done = inside(*command)
+        assert done.returncode == 2
+        assert "2 processes were started" in done.stderr or "one prompt is answered by one process" in done.stderr

@@ -1,5 +1,6 @@
 """`flexlora export --push` against a stand-in hub on loopback: what it holds afterwards, and every refusal before."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def exported(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "README.md").write_text("---\npipeline_tag: text-generation\n---\nA card.\n")
     (folder / "adapter_config.json").write_text("{}")
+    (folder / "provenance.json").write_text("{}")
     (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 100)
     return folder
 
@@ -44,6 +46,17 @@ def test_every_byte_arrives_in_one_commit_and_a_second_push_changes_nothing(
     assert contents(there) == contents(exported)
 
 
+def test_weights_of_an_earlier_export_do_not_stay_beside_the_new_ones(
+    hub: WritableHub, exported: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "hub" / "models" / "me" / "model"
+    there.mkdir(parents=True)
+    for name in ("model.safetensors", "merge_audit.json", "notes.md", "adapter_config.json", "provenance.json"):
+        (there / name).write_text("old")
+    push(exported, "me/model", private=False, message="other weights")
+    assert contents(there) == contents(exported) | {"notes.md": b"old"}
+
+
 @pytest.mark.parametrize("stage", ["/repos/create", "/lfs/", "/commit/"])
 def test_a_push_that_fails_leaves_the_folder_and_says_how_to_go_on(
     stage: str, hub: WritableHub, exported: Path, tmp_path: Path
@@ -51,6 +64,8 @@ def test_a_push_that_fails_leaves_the_folder_and_says_how_to_go_on(
     before, hub.failing = contents(exported), stage
     with pytest.raises(FlexError, match=r"the same command again pushes it, and so does `hf upload me/new .*out`"):
         push(exported, "me/new", private=False, message="first")
+    with pytest.raises(FlexError, match=r"`hf upload me/new .*out --private`"):
+        push(exported, "me/new", private=True, message="first")
     assert contents(exported) == before
     hub.failing = None
     push(exported, "me/new", private=False, message="again")
@@ -78,6 +93,7 @@ def test_what_would_be_refused_is_refused_before_anything_is_made(hub: WritableH
     assert "holds an adapter, and a merged model beside it" in refusal("me/adapter", merged=True)
     assert "holds a model, and an adapter beside it" in refusal("me/model")
     assert "is public" in refusal("me/model", merged=True, private=True)
+    assert "holds a model that no export has made" in refusal("me/model", merged=True)
     hub.role = "read"
     assert "may only read" in refusal("me/new")
     hub.role = "fineGrained"
@@ -110,3 +126,15 @@ def test_an_export_that_is_there_is_pushed_with_its_card_written_anew(
     for other in ({"arm": "fourier", "merged": True}, {"arm": "plain", "merged": True, "dtype": "float16"}):
         with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
             flexlora.export(run, out, push_to="me/pair", **other)
+
+
+def test_a_base_that_is_named_later_is_named_in_card_and_configuration(
+    hub: WritableHub, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    flexlora.export(run, out, arm="plain")
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] is None
+    flexlora.export(run, out, arm="plain", base="some/base", push_to="me/adapter")
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == "some/base"
+    assert "base_model: some/base" in (out / "README.md").read_text()
+    assert contents(tmp_path / "hub" / "models" / "me" / "adapter") == contents(out)

@@ -97,6 +97,9 @@ class WritableHub(StandInHub):
         assert header["value"]["summary"]
         for operation in operations:
             value = operation["value"]
+            if operation["key"] == "deletedFile":
+                (folder / value["path"]).unlink()
+                continue
             large = operation["key"] == "lfsFile"
             content = self.stored[value["oid"]] if large else base64.b64decode(value["content"])
             assert not large or len(content) == value["size"]
