@@ -26,7 +26,7 @@ CASES = [
     pytest.param(one, mode, id=f"{one.id}-{mode}", marks=[pytest.mark.slow] if slow else [])
     for number, one in enumerate(behaviours())
     for mode in modes_of(one.language)
-    if not (slow := mode is Mode.COLD and one.language in SLOW_COMPILERS) or ALL or number % 4 == 0
+    if not (slow := mode is Mode.COLD and one.language in SLOW_COMPILERS) or ALL or number % 8 == 0
 ]
 USER = 1000
 SUITE = """
