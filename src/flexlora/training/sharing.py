@@ -94,7 +94,7 @@ class SharedSteps(_Base):  # type: ignore[misc]  # transformers has no types
     def get_train_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """The batches of an epoch."""
         loader = super().get_train_dataloader(*args, **kwargs)
-        if isinstance(loader.batch_sampler, BatchSamplerShard):
+        if processes.count() > 1 and isinstance(loader.batch_sampler, BatchSamplerShard):
             order = loader.batch_sampler.batch_sampler.sampler
             if isinstance(order, FilledUp):
                 # Accelerate does so for its own samplers only; else an epoch that is resumed has the first one's order.
