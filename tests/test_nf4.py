@@ -18,8 +18,9 @@ from flexlora.adapters.initial import check_initial, find_initial
 from flexlora.adapters.merge import merge_adapter
 from flexlora.errors import UsageError
 from flexlora.recipe import EMBEDDED, Lora, ModelSource, Recipe, from_dict
-from flexlora.training import stage, train_adapter
+from flexlora.training import train_adapter
 from small_models import make_model
+from stopping import stop_after
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
 IDS = torch.arange(3, 60)[None]
@@ -190,15 +191,7 @@ def test_a_stopped_training_ends_the_same(
     recipe = from_dict(values)
     expected = load_file(train_adapter(recipe, tmp_path / "undisturbed") / "adapter_model.safetensors")
 
-    class Stopped(stage.LogLastStep):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == 3:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "LogLastStep", Stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train_adapter(recipe, tmp_path / "stopped")
+    stop_after(3, recipe, tmp_path / "stopped", monkeypatch)
     found = load_file(train_adapter(recipe, tmp_path / "stopped") / "adapter_model.safetensors")
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)

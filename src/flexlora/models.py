@@ -264,7 +264,7 @@ def _refuse_missing_folder(name: str) -> None:
 
 def _hub_weight_sizes(name: str, revision: str | None) -> list[int]:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is not in its __all__
         HfHubHTTPError,
         HTTPError,
         LocalEntryNotFoundError,

@@ -18,7 +18,8 @@ from flexlora.adapters.merge import merge_adapter
 from flexlora.errors import UsageError
 from flexlora.files import read_appended
 from flexlora.recipe import Lora, Recipe, from_dict
-from flexlora.training import stage, train_adapter
+from flexlora.training import train_adapter
+from stopping import stop_after
 
 KINDS = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}}
 BOTH = {"use_rslora": True, "use_dora": True}
@@ -80,15 +81,7 @@ def test_a_training_resumes_exactly_measures_its_update_and_merges(
     assert {name: json.loads(config.read_bytes())[name] for name in BOTH} == BOTH
 
     # Stopped and resumed: the same, to the bit.
-    class Stopped(stage.LogLastStep):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == 3:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "LogLastStep", Stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train_adapter(recipe, tmp_path / "stopped")
+    stop_after(3, recipe, tmp_path / "stopped", monkeypatch)
     resumed = load_file(train_adapter(recipe, tmp_path / "stopped") / "adapter_model.safetensors")
     assert resumed.keys() == saved.keys()
     assert all(torch.equal(saved[name], resumed[name]) for name in saved)

@@ -45,8 +45,8 @@ def watch(seen: Path, killed_after: int | None) -> None:
         if state.global_step == killed_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sharing.RightEngine.on_train_begin = on_train_begin  # type: ignore[method-assign]
-    stage.LogLastStep.on_step_end = on_step_end  # type: ignore[method-assign]
+    sharing.RightEngine.on_train_begin = on_train_begin  # type: ignore[method-assign]  # watched
+    stage.LogLastStep.on_step_end = on_step_end  # type: ignore[method-assign]  # watched
 
 
 def run(number: int, job: dict[str, Any], folder: Path) -> None:

@@ -102,7 +102,7 @@ def train(model: Any, mode: str, rows: slice) -> tuple[list[torch.Tensor], list[
     )
 
 
-class SophiaTrainer(SophiaMixin, Trainer):  # type: ignore[misc]
+class SophiaTrainer(SophiaMixin, Trainer):  # type: ignore[misc]  # transformers has no types
     """The mixin on the plain trainer."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub import CardData, HfApi, ModelCard, try_to_load_from_cache
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is not in its __all__
     HfHubHTTPError,
     HFValidationError,
     HTTPError,

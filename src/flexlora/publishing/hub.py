@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is not in its __all__
     HfHubHTTPError,
     HFValidationError,
     HTTPError,
