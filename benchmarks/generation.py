@@ -9,8 +9,9 @@ tokens on average, exponentially distributed, 256 at most. `own ends`: the packa
 problems in four languages. Padded batches are what one writes at first: the prompts in their order, padded on the
 left, each batch until its last completion has ended.
 
-float32, batches of 32, the better of two runs: processor time of one thread, or on a GPU time until it is done. Greedy completions are compared with those
-of one prompt at a time: where they differ, the two best logits at the first other token say whether rounding may.
+float32, batches of 32, the better of two runs: processor time of one thread, or on a GPU time until it is done.
+Greedy completions are compared with those of one prompt at a time: where they differ, the two best logits at the
+first other token say whether rounding may.
 """
 
 from __future__ import annotations

@@ -82,16 +82,19 @@ def attention_by_document(
         return output
     if document_starts is not None and attention_mask is None and _fits_one_kernel(query, **options):
         starts, longest = document_starts, max(document_lengths)
-        rows = (x[0].transpose(0, 1) for x in (query, key, value))  # (row, heads, head size)
-        joined = varlen_attn(
-            *rows,
+        grouped: dict[str, Any] = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # (row, heads, head size)
+        joined: Any = varlen_attn(
+            q,
+            k,
+            v,
             cu_seq_q=starts,
             cu_seq_k=starts,
             max_q=longest,
             max_k=longest,
             scale=options.get("scaling"),
             window_size=(-1, 0),
-            **({"enable_gqa": True} if query.shape[1] != key.shape[1] else {}),
+            **grouped,
         )
         return joined[None], None
     outputs = []
