@@ -21,7 +21,7 @@ from flexlora.training.padding_free import KEEP, LENGTHS, DocumentCollator, sepa
 from flexlora.training.tokens import IGNORED
 
 ON_GPU = torch.cuda.is_available()
-needs_gpu = pytest.mark.skipif(not ON_GPU, reason="records CUDA graphs, and no GPU is visible")
+needs_gpu = pytest.mark.skipif(not ON_GPU, reason="records CUDA graphs: set FLEXLORA_TEST_GPU=1 where there is a GPU")
 
 
 @pytest.fixture
