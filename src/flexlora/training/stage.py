@@ -115,7 +115,7 @@ def make_trainer(
     sharded = shards(recipe.train)
     if base is None:
         base = models.load_model(recipe.source(recipe.model), torch.device("cpu") if sharded else None)
-    model = add_lora(base, recipe.lora, seed=recipe.seed)
+    model = add_lora(base, recipe.lora, recipe.seed, recipe.source(recipe.model).revision)
     if recipe.lora.init_adapter is not None:
         load_initial(model, find_initial(recipe.lora.init_adapter))
     rows: dict[str, Any] = {}
