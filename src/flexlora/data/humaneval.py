@@ -34,6 +34,7 @@ def problems(data_dir: Path | None) -> tuple[list[Problem], Origin]:
             prefix=record["prompt"],
             suffix=f"\n{record['test']}\ncheck({record['entry_point']})",
             timeout_s=TIMEOUT_S,
+            reference=record.get("canonical_solution"),
         )
         for record in records
     ], origin

@@ -37,13 +37,12 @@ Style = Literal["docstring", "three-shot"]
 def examples(data_dir: Path | None, split: str, style: Style) -> tuple[list[Example], Origin]:
     """Training pairs: the prompt as it is evaluated, and the reference code as completion."""
     records, origin = _records(data_dir)
-    done = "" if style == "docstring" else "\n[DONE]"
     return [
         Example(
             source="mbpp",
             key=_key(record),
             prompt=_prompt(record, style, records),
-            completion=_clean(record["code"]).rstrip() + (done or "\n"),
+            completion=_solution(record, style),
         )
         for record in _of_split(records, split)
     ], origin
@@ -64,6 +63,7 @@ def problems(data_dir: Path | None, split: str, style: Style) -> tuple[list[Prob
             prefix=_prompt(record, style, records) if style == "docstring" else "",
             suffix="\n" + "\n".join([_clean(record["test_setup_code"]), *map(_clean, record["test_list"])]) + "\n",
             timeout_s=TIMEOUT_S,
+            reference=_solution(record, style),
         )
         for record in _of_split(records, split)
     ], origin
@@ -113,6 +113,10 @@ def _question(record: dict[str, Any]) -> str:
         f"You are an expert Python programmer, and here is your task: {_clean(record['text'])} "
         f"Your code should pass these tests:\n\n{tests}\n"
     )
+
+
+def _solution(record: dict[str, Any], style: Style) -> str:
+    return _clean(record["code"]).rstrip() + ("\n" if style == "docstring" else "\n[DONE]")
 
 
 def _key(record: dict[str, Any]) -> str:

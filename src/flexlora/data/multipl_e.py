@@ -7,6 +7,7 @@ tests supply the closing brace that the stop token cut off.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, cast
 
@@ -44,9 +45,16 @@ def problems(data_dir: Path | None, original: Original, language: str, style: St
             stop_tokens=tuple(record["stop_tokens"]),
             prefix=record["prompt"],
             suffix="\n" + record["tests"],
+            original=_original_id(record["name"]),
         )
         for record in records
     ], origin
+
+
+def _original_id(name: str) -> str | None:
+    """`HumanEval_23_strlen` is HumanEval/23, `mbpp_3_is_not_prime` MBPP/3; None for another name."""
+    match = re.match(r"(HumanEval|mbpp)_(\d+)_", name)
+    return f"{match[1].replace('mbpp', 'MBPP')}/{match[2]}" if match else None
 
 
 def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from flexlora.data import generated, humaneval, mbpp, multipl_e
+from flexlora.data import evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
 from flexlora.data.family import Family
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
@@ -16,9 +16,12 @@ from flexlora.recipe import Task
 FAMILIES: tuple[Family, ...] = (
     humaneval.FAMILY,
     mbpp.FAMILY,
+    evalplus.HUMANEVAL,
+    evalplus.MBPP,
     multipl_e.HUMANEVAL,
     multipl_e.MBPP,
     generated.FAMILY,
+    own_tasks.FAMILY,
 )
 """All benchmarks, in the order of `flexlora tasks` and of its page in the documentation."""
 
@@ -54,6 +57,8 @@ def family_of(name: str) -> Family:
     Raises:
         UsageError: there is no such task.
     """
+    if name.endswith(own_tasks.ENDING):
+        return own_tasks.FAMILY
     for family in FAMILIES:
         if name in family.tasks:
             return family

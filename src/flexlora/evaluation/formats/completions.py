@@ -30,7 +30,7 @@ from flexlora.execution.verdict import Program, Status
 from flexlora.files import Record, read_jsonl, replacing
 from flexlora.recipe import Task
 
-RUN_AS_THEY_ARE = ("humaneval", "mbpp")
+RUN_AS_THEY_ARE = ("humaneval", "mbpp", "humaneval+", "mbpp+")
 TASK_OF_IDS = {"HumanEval/": "humaneval", "MBPP/": "mbpp", "Mbpp/": "mbpp"}
 """How the task_ids of a task begin; MBPP's as we and as EvalPlus write them."""
 
