@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,3 +60,20 @@ class Family:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {name: value for name, value in asdict(self).items() if name != "load"}
+
+    def row(self) -> dict[str, str]:
+        """It in words, by column: what the terminal and the documentation show."""
+        stops = self.stops if isinstance(self.stops, str) else " ".join(map(json.dumps, self.stops))
+        source = f"{self.source} at {self.revision[:7]}" if self.revision else self.source
+        return {
+            "task": self.name,
+            "state": self.state,
+            "problems": self.size,
+            "languages": " ".join(self.languages),
+            "prompt": f"{self.prompt} ({', '.join(self.styles)})",
+            "stop tokens": stops,
+            "splits": ", ".join(self.splits) or "none",
+            "score": self.scored,
+            "source": f"{source}; file {self.file}" if self.file else source,
+            "licence": self.licence,
+        }
