@@ -1,4 +1,4 @@
-"""What training and evaluation share (`overlap.py`), in sentences: the same in the plan, the terminal and the report."""
+"""What training and evaluation share (`overlap.py`) in sentences, for the plan, the terminal and the report."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 from flexlora.data.overlap import WORDS
 
 NAMED = 6
-"""Problems of a kind that are named, where not all are."""
+"""Problems of a kind, or tasks, that are named where not all are."""
 
 
 def sentences(tasks: Sequence[Mapping[str, Any]], named: int | None = NAMED) -> list[str]:
-    """A sentence for each task with an overlap, then one for those without.
+    """A sentence for the tasks with an overlap, those of which the same holds together; then one for those without.
 
     Args:
         tasks: overlaps as plain values (`Overlap.as_dict`).
-        named: how many problems of a kind are named; None names all.
+        named: how many problems of a kind, or tasks, are named; None names all.
     """
-    said = [f"{one['task']}: {'; '.join(found)}." for one in tasks if (found := _found(one, named))]
-    clean = [one["task"] for one in tasks if not _found(one, named)]
+    groups: dict[str, list[str]] = {}
+    for one in tasks:
+        groups.setdefault("; ".join(_found(one, named)), []).append(one["task"])
+    clean = groups.pop("", [])
+    said = [f"{_some(names, named)}: {found}." for found, names in groups.items()]
     if clean:
-        listed = f"{', '.join(clean[:named])}{' and more' if named and len(clean) > named else ''}"
-        said.append(f"No {WORDS} words in a row, no equal solution and no trained original in {len(clean)}: {listed}.")
+        said.append(f"{_some(clean, named)}: no {WORDS} words in a row, no solution and no original is trained on.")
     return said
 
 
 def _found(one: Mapping[str, Any], named: int | None) -> list[str]:
-    runs = sorted(one["runs"], key=lambda shared: -shared["words"])
     found = []
-    if runs:
-        pairs = [f"{shared['task_id']} {shared['words']} with {shared['example']}" for shared in runs]
+    if one["runs"]:
+        runs = sorted(one["runs"], key=lambda shared: -shared["words"])
+        pairs = [f"{shared['task_id']}: {shared['words']} with {shared['example']}" for shared in runs]
         found.append(f"{_of(one, runs)} at least {WORDS} words in a row with an example ({_some(pairs, named)})")
     if equal := one["solutions"]:
-        pairs = [f"{shared['task_id']} is {shared['example']}" for shared in equal]
+        pairs = [f"{shared['task_id']}: {shared['example']}" for shared in equal]
         found.append(f"{_of(one, equal)} the solution with an example, but for names ({_some(pairs, named)})")
-    if one["translated"]:
-        ids = one["translated"]
-        found.append(f"{len(ids)} of {one['problems']} are translations of what is trained on ({_some(ids, named)})")
-    if one["originals"]:
-        ids = one["originals"]
-        found.append(f"{len(ids)} of {one['problems']} translate a problem with such an overlap ({_some(ids, named)})")
+    if ids := one["translated"]:
+        found.append(f"of {len(ids)} problems the original is trained on ({_some(ids, named)})")
+    if ids := one["originals"]:
+        found.append(f"of {len(ids)} problems the original is one with an overlap ({_some(ids, named)})")
     return found
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.runs import RunComparison
 from flexlora.evaluation.schema import Comparison, Score, Summary
+from flexlora.report.matrix import matrix, print_matrix_of_languages
 from flexlora.report.words import (
     BETTER,
     NO_DIFFERENCE,
@@ -24,6 +25,7 @@ from flexlora.report.words import (
     chance_note,
     language_name,
     method_note,
+    overlap_notes,
     p_text,
     percent,
     points,
@@ -50,6 +52,8 @@ SENTENCES = 12
 def print_summary(summary: Summary, console: Console | None = None) -> None:
     """Print scores, statuses and verdicts of a run."""
     console = console or Console()
+    if languages := matrix(summary):
+        print_matrix_of_languages(languages, console)
     for k in _ks(summary["scores"]):
         for scores in _column_groups(summary["scores"], max(2, (console.width - TASK) // CELL)):
             console.print(_score_table(summary, scores, k))
@@ -62,6 +66,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         said = f"In {left_out} of {len(compared)} comparisons no difference was shown; the report lists them."
         _print_notes(console, [said])
     _print_notes(console, ["", method_note(compared), chance_note(compared), tiny_note(summary)])
+    _print_notes(console, overlap_notes(summary))
     _print_published(console, summary)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from flexlora.data.overlap_words import NAMED, sentences
 from flexlora.evaluation.compare import EXACT_MCNEMAR
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 from flexlora.recipe import EMBEDDED
@@ -184,6 +185,20 @@ def resource_note(summary: Summary) -> str:
         return ""
     listed = " and ".join(f"{count} in {limit}" for limit, count in found.items() if count)
     return f"Resource limits: {listed}. These samples count as not passed and are listed apart."
+
+
+def overlap_notes(summary: Summary, named: int | None = NAMED) -> list[str]:
+    """What the tasks share with the training data; none where nothing was trained, or by an earlier version.
+
+    Args:
+        named: how many problems of a kind, or tasks, are named; None names all.
+    """
+    found = summary["provenance"].get("overlap", [])
+    return [
+        f"Shared with the training data{' of ' + ', '.join(one['arms']) if len(found) > 1 else ''}: {line}"
+        for one in found
+        for line in sentences(one["tasks"], named)
+    ]
 
 
 def statuses_in_order(summary: Summary) -> list[str]:
