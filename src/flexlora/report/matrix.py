@@ -59,13 +59,13 @@ def matrix(summary: Summary, k: str = "1") -> Matrix | None:
 
 def print_matrix_of_languages(found: Matrix, console: Console) -> None:
     """Print it, with as many columns a table as fit; the first, as a rule the base, is in all of them."""
-    for columns in _groups(len(found.columns), max(2, (console.width - LANGUAGE) // CELL)):
+    for columns in _groups(len(found.columns), max(2, (console.width - LANGUAGE - 2) // CELL)):
         table = Table(title="pass@1 in % by language, 95 % interval", box=box.SIMPLE_HEAD, title_justify="left")
-        table.add_column("language", no_wrap=True)
+        table.add_column("language", overflow="fold", max_width=LANGUAGE)
         for column in columns:
             table.add_column(Text(found.columns[column]), justify="right", overflow="fold", max_width=CELL - 2)
         for benchmark, rows in found.sections:
-            table.add_row(Text(benchmark, "italic"))
+            table.add_row(Text(benchmark.replace("/", "/\n"), "italic"))
             for row in rows:
                 cells = [cell_text(row.cells[column]) for column in columns]
                 table.add_row(Text(language_name(row.language), "bold"), *map(Text, cells))
