@@ -12,7 +12,7 @@ A problem is passed if the original tests and the further ones are. Two publishe
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def mbpp_problems(data_dir: Path | None, split: str) -> tuple[list[Problem], Ori
     return made, origin
 
 
-def _check(record: Record, columns: dict[str, type], where: str) -> None:
+def _check(record: Record, columns: Mapping[str, type], where: str) -> None:
     for column, kind in columns.items():
         if not isinstance(record.get(column), kind):
             found = type(record[column]).__name__ if column in record else "no such column"

@@ -60,7 +60,7 @@ def run(
 def agree(given: list[Any], answer: Any, expected: Any, atol: float, entry_point: str, dataset: str) -> bool:
     """Whether an answer counts as the expected one."""
     if dataset == "humaneval" and entry_point == "find_zero":
-        return abs(sum(factor * math.pow(answer, power) for power, factor in enumerate(given[0]))) <= atol
+        return bool(abs(sum(factor * math.pow(answer, power) for power, factor in enumerate(given[0]))) <= atol)
     exact = bool(answer == expected)
     if dataset == "mbpp":
         if entry_point == "are_equivalent":
@@ -93,7 +93,7 @@ def close(answer: Any, expected: Any, atol: float, equal_nan: bool = False) -> b
         return True
     if answer == expected or math.inf in (abs(answer), abs(expected)):
         return bool(answer == expected)
-    return abs(answer - expected) <= atol + 1e-7 * abs(expected)
+    return bool(abs(answer - expected) <= atol + 1e-7 * abs(expected))
 
 
 def stand_in_for_numpy() -> None:

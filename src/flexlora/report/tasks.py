@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 
-def print_tasks(meaning: Mapping[str, str], rows: Sequence[Mapping[str, str]], console: Console | None = None) -> None:
+def print_tasks(meaning: Mapping[Any, str], rows: Sequence[Mapping[str, str]], console: Console | None = None) -> None:
     """Print all tasks, a line for each column (`Family.row`), and what their states mean."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, show_lines=True)
