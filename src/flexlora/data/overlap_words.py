@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from flexlora.data.overlap import WORDS
@@ -20,12 +21,16 @@ def sentences(tasks: Sequence[Mapping[str, Any]], named: int | None = NAMED) -> 
     """
     groups: dict[str, list[str]] = {}
     for one in tasks:
-        groups.setdefault("; ".join(_found(one, named)), []).append(one["task"])
+        groups.setdefault("; ".join(_found(one, named)), []).append(_name(one["task"]))
     clean = groups.pop("", [])
     said = [f"{_some(names, named)}: {found}." for found, names in groups.items()]
     if clean:
         said.append(f"{_some(clean, named)}: no {WORDS} words in a row, no solution and no original is trained on.")
     return said
+
+
+def _name(task: str) -> str:
+    return PurePosixPath(task).name if task.endswith(".jsonl") else task
 
 
 def _found(one: Mapping[str, Any], named: int | None) -> list[str]:

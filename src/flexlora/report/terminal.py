@@ -36,6 +36,7 @@ from flexlora.report.words import (
     sentence,
     side_name,
     statuses_in_order,
+    task_name,
     tiny_note,
     verdict,
 )
@@ -192,7 +193,9 @@ def _score_table(summary: Summary, columns: Sequence[str], k: str) -> Table:
             _score_cell(score, k, against_base.get((task, side_name(score), int(k))) if score else None)
             for score in row
         ]
-        label = Text.assemble((language_name(shown["language"]), "bold"), f"\n{task}\n", (_size(shown), "dim"))
+        label = Text.assemble(
+            (language_name(shown["language"]), "bold"), f"\n{task_name(task)}\n", (_size(shown), "dim")
+        )
         table.add_row(label, *cells, end_section=True)
     return table
 
@@ -223,7 +226,7 @@ def _status_table(summary: Summary) -> Table:
         # Words below one another: they are wider than their numbers.
         table.add_column(Text(_break_words(status)), justify="right", no_wrap=True)
     for task in dict.fromkeys(score["task"] for score in summary["scores"]):
-        table.add_row(Text(task, "bold"))
+        table.add_row(Text(task_name(task), "bold"))
         for score in summary["scores"]:
             if score["task"] == task:
                 counts = [str(score["statuses"].get(status, 0)) for status in statuses]

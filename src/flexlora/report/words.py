@@ -44,6 +44,11 @@ def language_name(code: str) -> str:
     return LANGUAGE_NAMES.get(code, code)
 
 
+def task_name(task: str) -> str:
+    """A task as it is, a file of tasks without its folder."""
+    return PurePosixPath(task).name if task.endswith(".jsonl") else task
+
+
 def percent(share: float) -> str:
     """0.342 -> `34.2`."""
     return f"{100 * share:.1f}"
@@ -110,7 +115,7 @@ def sentence(comparison: Comparison, problems: int, against: str | None = None) 
     decided = verdict(comparison)
     words = f"{decided} at {problems} problems" if decided == NO_DIFFERENCE else f"{decided} on {problems} problems"
     return (
-        f"{language_name(comparison['language'])} ({comparison['task']}): {side_name(comparison)}{metric} "
+        f"{language_name(comparison['language'])} ({task_name(comparison['task'])}): {side_name(comparison)}{metric} "
         f"{points(comparison['difference'])} points {difference_range(comparison['low'], comparison['high'])} "
         f"against {against or side_name(comparison['against'])}, {p_text(comparison['p_value'])}: {words}."
     )
