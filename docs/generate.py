@@ -1,4 +1,4 @@
-"""Write the pages made from the code: recipe keys, commands, capability matrix. `make docs` runs this first."""
+"""Write the pages made from the code: recipe keys, commands, capability matrix, tasks. `make docs` runs this first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pydantic.fields import FieldInfo
 
 from flexlora import capabilities, recipe
 from flexlora.cli import app
+from flexlora.data.family import MEANING
+from flexlora.data.tasks import FAMILIES
 
 REFERENCE = Path(__file__).parent / "reference"
 SECTIONS: dict[str, type[recipe.Section]] = {
@@ -109,6 +111,29 @@ def capabilities_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def cell(value: str) -> str:
+    """Text in a table, as code where it is stop tokens."""
+    value = value.replace("|", "\\|")
+    return f"```` {value} ````" if value.startswith('"') else value
+
+
+def tasks_page() -> str:
+    """All tasks."""
+    rows = [family.row() for family in FAMILIES]
+    parts = [
+        "# Tasks\n",
+        "Generated from the code; `flexlora tasks` prints it, and with `--json` every task by its name. LANG is a",
+        "language's code ([which](../execution.md)). Of several prompt styles or splits the first is the default. What",
+        "the columns mean for a score: [Evaluation](../evaluation.md); tasks of your own:",
+        "[Add a benchmark](../how-to/dataset.md).\n",
+        "| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]),
+        *("| " + " | ".join(map(cell, row.values())) + " |" for row in rows),
+        "",
+        *(f"- `{state}`: {words}." for state, words in MEANING.items()),
+    ]
+    return "\n".join(parts) + "\n"
+
+
 def commands(group: Any, prefix: str) -> list[tuple[str, Any]]:
     """Commands of a group and of the groups in it, by their full names."""
     found = []
@@ -123,3 +148,4 @@ if __name__ == "__main__":
     (REFERENCE / "recipe.md").write_text(recipe_page())
     (REFERENCE / "commands.md").write_text(commands_page())
     (REFERENCE / "capabilities.md").write_text(capabilities_page())
+    (REFERENCE / "tasks.md").write_text(tasks_page())

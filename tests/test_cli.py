@@ -25,6 +25,7 @@ COMMANDS = (
     "merge",
     "export",
     "recipes",
+    "tasks",
     "doctor",
 )
 
@@ -81,6 +82,16 @@ def test_recipes_lists_the_packaged_ones() -> None:
     assert "paper/round5-fourier-mlp" in described
     assert all(described.values())
     assert "mbpp-java" in flexlora("recipes").stdout
+
+
+def test_tasks_replace_the_recipes_and_may_be_patterns(
+    inside: Callable[..., Any], recipe_file: Path, tmp_path: Path
+) -> None:
+    dry = ("run", recipe_file, "--dry-run", "--json", "--output", tmp_path / "run")
+    shown = inside(*dry, "--tasks", "mbpp,multipl-e/humaneval/[!c-i]av*", "--tasks", "humaneval", "--tasks", "!mb*")
+    assert json.loads(shown.stdout)["tasks"] == {"multipl-e/humaneval/java": 3, "humaneval": 4}
+    nothing = inside(*dry, "--tasks", "multiple/*")
+    assert (nothing.returncode, "'multiple/*' matches no task" in nothing.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(("ok", "code"), [(True, 0), (None, 0), (False, 1)])

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import flexlora
 from flexlora import folder, models, pipeline, preflight
 from flexlora.errors import FlexError, UsageError
+from flexlora.execution.languages import ToolchainMissing
 from flexlora.files import read_appended
 from flexlora.recipe import ModelSource, Recipe, dumped, from_dict
 from flexlora.training.log import MEASURED
@@ -89,6 +90,7 @@ def test_a_run_makes_every_file_and_running_again_changes_none(recipe: Recipe, t
     assert {score["variant"] for score in summary["scores"]} == {"base", "adapter", "merged"}
     assert all(set(score["pass_at_k"]) == {"1", "2"} for score in summary["scores"])
     provenance = summary["provenance"]
+    assert provenance["overlap"][0]["arms"] == ["plain", "fourier"]
     assert provenance["tasks"]["mbpp"]["prompt_style"] == "three-shot"
     assert provenance["tasks"]["multipl-e/humaneval/java"]["stop_tokens"] == ["\n    }\n"]
     assert len(provenance["arms"]["plain"]["adapter_sha256"]) == 64
@@ -255,6 +257,9 @@ def test_the_plan_says_what_a_run_will_do_and_nothing_is_written(recipe: Recipe,
     assert plan.tasks == {"humaneval": 4, "multipl-e/humaneval/java": 3, "mbpp": 6}
     assert plan.programs == {"py": 5 * 2 * 10, "java": 5 * 2 * 3}
     assert plan.completions == 130
+    assert [(one["arms"], [task["task"] for task in one["tasks"]]) for one in plan.overlap] == [
+        (["plain", "fourier"], ["humaneval", "multipl-e/humaneval/java", "mbpp"])
+    ]
     plain, fourier = plan.arms
     assert (plain.arm, plain.examples, plain.optimizer_steps) == ("plain", 24, 12)
     assert plain.trainable_parameters == fourier.trainable_parameters == 2 * 8 * 3 * (32 + 64)
@@ -264,6 +269,25 @@ def test_the_plan_says_what_a_run_will_do_and_nothing_is_written(recipe: Recipe,
     said = "\n".join(plan.lines())
     for part in ("4,608 trainable", "[supervised] def add_601(x):", "12 optimizer steps", "130 completions"):
         assert part in said
+    assert "overlap    " in said
+
+
+def test_a_missing_toolchain_is_an_error_that_says_how_to_leave_its_tasks_out(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(code: str) -> None:
+        if code == "java":
+            raise ToolchainMissing("javac is missing")
+
+    def refused(languages: set[str], **_: Any) -> None:
+        assert languages == {"py", "java"}
+        raise UsageError("Programs cannot be run here.")
+
+    monkeypatch.setattr("flexlora.preflight.toolchain", missing)
+    monkeypatch.setattr("flexlora.execution.require", refused)
+    with pytest.raises(UsageError, match=r"cannot be run here\.\nOr evaluate without: '!\*/java' in `tasks`"):
+        pipeline.start(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_preflight_reports_all_problems_at_once(values: dict[str, Any], tmp_path: Path) -> None:

@@ -5,13 +5,15 @@
     RUN/ARM/eval/VARIANT/TASK/{samples.jsonl,results.jsonl}
     RUN/base/TASK/...   RUN/baselines/NAME/TASK/...
 
-"/" in a task's or a model's name is written as "--". Running again with an equal recipe continues; a different
-recipe is refused, because its results would be mixed with the old ones.
+"/" in a task's or a model's name is written as "--"; the folder of a file of tasks is its name and a hash of its path.
+Running again with an equal recipe continues; a different recipe is refused, because its results would be mixed with the
+old ones.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +80,7 @@ class RunFolder:
             if variant != "base"
         ]
         return [
-            Evaluation(arm=arm, variant=variant, model=model, task=task, path=f"{folder}/{_flat(task.name)}")
+            Evaluation(arm=arm, variant=variant, model=model, task=task, path=f"{folder}/{_of_task(task.name)}")
             for arm, variant, model, folder in wanted
             for task in recipe.tasks
         ]
@@ -172,6 +174,13 @@ def locked(run: RunFolder) -> Iterator[None]:
         except BlockingIOError as error:
             raise UsageError(f"{run.path}: another process is working in this run directory; wait for it.") from error
         yield
+
+
+def _of_task(name: str) -> str:
+    """The folder of a task; that of a file of tasks is short, and another for a file of that name elsewhere."""
+    if not name.endswith(".jsonl"):
+        return _flat(name)
+    return f"{Path(name).stem[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _flat(name: str) -> str:

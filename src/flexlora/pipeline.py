@@ -15,6 +15,7 @@ from typing import Any, Unpack
 from flexlora import execution, models, processes
 from flexlora.adapters import load_adapter
 from flexlora.data import Problem
+from flexlora.data.task_list import with_all_tasks
 from flexlora.data.tasks import load_problems
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.schema import Summary, read_summary
@@ -72,9 +73,9 @@ def start(
 
 
 def _resolved(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: Iterable[str]) -> Recipe:
-    if isinstance(recipe, Recipe):
-        return recipe
-    return from_dict(recipe) if isinstance(recipe, Mapping) else load(recipe, overrides)
+    if not isinstance(recipe, Recipe):
+        recipe = from_dict(recipe) if isinstance(recipe, Mapping) else load(recipe, overrides)
+    return with_all_tasks(recipe)
 
 
 def run_recipe(

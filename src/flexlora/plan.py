@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from flexlora.data.overlap_words import sentences
 from flexlora.recipe import Lora, Optimizer, Penalty
 
 RHO_OFF = 4
@@ -61,6 +62,8 @@ class Plan:
     completions: int
     programs: dict[str, int]
     """Language -> programs to run."""
+    overlap: list[dict[str, Any]]
+    """What training and evaluation share: `arms`, and `tasks` with an `Overlap` each."""
     example: dict[str, str] = field(default_factory=dict)
     """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
 
@@ -93,6 +96,10 @@ class Plan:
         said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
         programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
         said.append(f"           {self.completions} completions, programs to run: {programs}")
+        for one in self.overlap:
+            of = f"of {', '.join(one['arms'])}: " if len(self.overlap) > 1 else ""
+            lines = [f"{of}{line}" for line in sentences(one["tasks"])]
+            said += [f"{'overlap' if line is lines[0] else '':<11}{line}" for line in lines]
         if not self.example:
             return [*said, "nothing is trained"]
         said.append("one training example, as the model sees it:")

@@ -15,14 +15,16 @@ import torch
 
 from flexlora import execution, models, processes
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
-from flexlora.adapters.initial import InitialAdapter, check_initial, find_initial
+from flexlora.adapters.initial import check_initial, find_initial
 from flexlora.capabilities import require
-from flexlora.data import Example, Problem
+from flexlora.data import Problem
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
+from flexlora.decontamination import overlap_of, trained_before
 from flexlora.errors import UsageError
-from flexlora.execution import How
-from flexlora.folder import RunFolder, existing
+from flexlora.execution import Executor, How
+from flexlora.execution.languages import ToolchainMissing, toolchain
+from flexlora.folder import RunFolder
 from flexlora.fourier import FourierPenalty
 from flexlora.models import encode_prompt
 from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
@@ -79,7 +81,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         problems.attempt(require_bitsandbytes)
     loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
     if executes:
-        problems.attempt(partial(execution.require, **how), {task[0].language for task in loaded})
+        problems.attempt(partial(_can_run, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
     problems.attempt(_trackers_known, recipe)
     base = None
@@ -117,8 +119,31 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         tasks=per_task,
         completions=sum(programs.values()),
         programs=programs,
+        overlap=overlap_of(recipe),
         example=_shown(arms[0][1], tokenizer) if arms else {},
     )
+
+
+def _can_run(languages: set[str], **how: Unpack[How]) -> None:
+    """`execution.require`, which also says how to leave out a language whose toolchain is missing."""
+    try:
+        execution.require(languages, **how)
+    except UsageError as error:
+        missing = sorted(filter(_missing, languages)) if how.get("executor") != Executor.RAY else []
+        if not missing:
+            raise
+        without = " and ".join(f"'!*/{language}'" for language in missing)
+        raise UsageError(
+            f"{error}\nOr evaluate without: {without} in `tasks` (or by --tasks) leaves them out."
+        ) from error
+
+
+def _missing(language: str) -> bool:
+    try:
+        toolchain(language)
+    except ToolchainMissing:
+        return True
+    return False
 
 
 def _places_differ(run: RunFolder) -> None:
@@ -130,22 +155,6 @@ def _places_differ(run: RunFolder) -> None:
                 "them by another path."
             )
         places[item.path] = item.model
-
-
-def _trained_before(initial: InitialAdapter | None) -> list[Example]:
-    """What an adapter to start from was trained on, as far as its run says, and what that one started from."""
-    if initial is None or initial.run is None or initial.arm is None:
-        return []
-    try:
-        earlier = existing(initial.run).recipe.arm(initial.arm)
-        examples, _ = load_examples(earlier.data, earlier.data_dir, earlier.seed)
-        before = earlier.lora.init_adapter
-        return [*examples, *_trained_before(None if before is None else find_initial(before))]
-    except UsageError as error:
-        raise UsageError(
-            f"lora.init_adapter: what {str(initial.adapter.path)!r} was trained on cannot be looked up, so that it "
-            f"could be a task's own problems: {error}"
-        ) from error
 
 
 def _supported(of_arm: Recipe) -> None:
@@ -254,7 +263,7 @@ def _plan_arm(
     validation, _ = load_examples(of_arm.validation, of_arm.data_dir, of_arm.seed)
     initial = None if of_arm.lora.init_adapter is None else find_initial(of_arm.lora.init_adapter)
     for task in tasks:
-        refuse_trained(task, [*examples, *_trained_before(initial)])
+        refuse_trained(task, [*examples, *trained_before(initial)])
     _supported(of_arm)
     if base is None:
         return None  # reported already; without the model the rest cannot be known

@@ -13,6 +13,7 @@ from flexlora import environment, execution, models, processes
 from flexlora.adapters.initial import find_initial
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems
+from flexlora.decontamination import overlap_of
 from flexlora.errors import UsageError
 from flexlora.execution import Executor, How, Sandbox
 from flexlora.execution.languages import toolchain
@@ -42,6 +43,7 @@ def provenance(run: RunFolder) -> dict[str, Any]:
         "tasks": inputs["tasks"],
         "sampling": run.recipe.sampling.model_dump(mode="json"),
         "seed": run.recipe.seed,
+        "overlap": overlap_of(run.recipe),
         "environment": environment,
     }
 

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from flexlora import models
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
+from small_evalplus import HALF_ON_HUB, SHARED_ON_HUB, ZERO_ON_HUB
 from small_models import make_model
 from standin_hub import StandInHub
 
@@ -95,6 +96,54 @@ print(json.dumps(answer))
         "multipl-e/humaneval/java": 3,
     }
     for _, revision in answer.values():
+        assert len(revision) == 40
+        assert any(f"/{revision}/" in request for request in hub.requests)
+
+
+def test_translations_of_mbpp_and_evalplus_load_from_the_hub_as_from_files(tmp_path: Path) -> None:
+    translated = {
+        "name": "mbpp_3_is_not_prime",
+        "language": "java",
+        "prompt": "class Problem {\n    // Whether it is no prime.\n    public static boolean isNotPrime(long n) {\n",
+        "doctests": "transform",
+        "original": "mbpp-typed/mbpp_3_is_not_prime.py",
+        "prompt_terminology": "reworded",
+        "tests": "    }\n    public static void main(String[] args) {\n    assert(isNotPrime(10l));\n    }\n}\n",
+        "stop_tokens": ["\n    }\n"],
+    }
+    published = {
+        "multipl-e/mbpp/java": ("nuprl/MultiPL-E", "mbpp-java", "multipl-e/mbpp-java.jsonl", [translated]),
+        "humaneval+": ("evalplus/humanevalplus", "default", "HumanEvalPlus.jsonl", [HALF_ON_HUB, ZERO_ON_HUB]),
+        "mbpp+": ("evalplus/mbppplus", "default", "MbppPlus.jsonl", [SHARED_ON_HUB]),
+    }
+    root, files = tmp_path / "hub", tmp_path / "files"
+    for repository, config, file, records in published.values():
+        publish(root, repository, f"{config}/test-00000.parquet", records)
+        listed = f"  - split: test\n    path: {config}/test-00000.parquet\n"
+        card = f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{listed}---\n"
+        (root / "datasets" / repository / "README.md").write_text(card)
+        (files / file).parent.mkdir(parents=True, exist_ok=True)
+        (files / file).write_text("".join(json.dumps(record) + "\n" for record in records))
+    code = f"""
+import json
+from pathlib import Path
+from flexlora.data.tasks import load_problems
+from flexlora.recipe import Task
+answer = {{}}
+for name in {list(published)}:
+    problems, origin = load_problems(Task(name=name), None)
+    assert problems == load_problems(Task(name=name), Path({str(files)!r}))[0]
+    answer[name] = [[problem.task_id for problem in problems], problems[0].original, origin.revision]
+print(json.dumps(answer))
+"""
+    with StandInHub(root) as hub:
+        answer = in_process(hub, tmp_path / "home", code)
+    assert {name: (ids, original) for name, (ids, original, _) in answer.items()} == {
+        "multipl-e/mbpp/java": (["mbpp_3_is_not_prime"], "MBPP/3"),
+        "humaneval+": (["HumanEval/0", "HumanEval/32"], None),
+        "mbpp+": (["MBPP/2"], None),
+    }
+    for _, _, revision in answer.values():
         assert len(revision) == 40
         assert any(f"/{revision}/" in request for request in hub.requests)
 

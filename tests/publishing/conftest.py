@@ -1,5 +1,6 @@
 """A scored run whose adapters and verdicts are made up, and a hub to push to."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from small_benchmark import write_benchmark
 def run(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two arms that is scored, its adapters and verdicts made up."""
     root = tmp_path_factory.mktemp("exports")
+    own = root / "own-tasks.jsonl"
+    problem = {"prompt": "x =", "tests": "assert x == 1\n", "stop_tokens": ["\n"], "language": "py"}
+    own.write_text("".join(json.dumps({**problem, "task_id": f"one/{i}"}) + "\n" for i in range(3)))
     recipe = from_dict(
         {
             "name": "pair",
@@ -28,7 +32,7 @@ def run(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "data_dir": str(write_benchmark(root / "secret-data")),
             "data": [{"dataset": "mbpp"}],
             "arms": {"plain": {}, "fourier": {"penalty": {"lam": 0.02}}},
-            "tasks": ["humaneval", "multipl-e/humaneval/java"],
+            "tasks": ["humaneval", "multipl-e/humaneval/java", str(own)],
             "lora": {"targets": ["up_proj"], "rank": 4, "alpha": 12},
         }
     )

@@ -66,6 +66,7 @@ for command in (
     adapters.merge,
     adapters.export,
     machine.recipes,
+    machine.tasks,
     machine.doctor,
 ):
     app.command()(command)

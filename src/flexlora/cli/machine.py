@@ -1,4 +1,4 @@
-"""What is on this machine: packaged recipes, toolchains and the sandbox, the tiny model."""
+"""What there is: packaged recipes, tasks, toolchains and the sandbox, the tiny model."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ def recipes(as_json: JsonOption = False) -> None:
     width = max(map(len, described))
     for name, description in described.items():
         typer.echo(f"{name:<{width}}  {description}")
+
+
+def tasks(as_json: JsonOption = False) -> None:
+    """List the tasks: their size, languages, prompts, stop tokens, splits, source and licence."""
+    from flexlora.data.family import MEANING
+    from flexlora.data.tasks import FAMILIES
+    from flexlora.report.tasks import print_tasks
+
+    if as_json:
+        print_json({"meaning": MEANING, "tasks": [family.as_dict() for family in FAMILIES]})
+    else:
+        print_tasks(MEANING, [family.row() for family in FAMILIES])
 
 
 def doctor(

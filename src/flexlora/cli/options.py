@@ -17,6 +17,15 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The directory 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
 ]
+TasksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tasks",
+        metavar="NAMES",
+        help="Evaluate these tasks rather than the recipe's: names with commas between them, patterns such as "
+        "'multipl-e/*', '!*/swift' to leave out; repeatable.",
+    ),
+]
 OutputOption = Annotated[Path | None, typer.Option("--output", help="Run directory (default: runs/NAME).")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Delete what an earlier run left there and start anew.")
@@ -42,12 +51,18 @@ ExecutorOption = Annotated[
 ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm; repeatable.")]
 
 
+def overrides_of(set_: list[str] | None, tasks: list[str] | None) -> list[str]:
+    """What `--set` and `--tasks` change in a recipe, as overrides."""
+    names = [name for given in tasks or () for name in given.split(",")]
+    return [*(set_ or ()), *([f"tasks={json.dumps(names)}"] if names else [])]
+
+
 def target_of(target: str, output: Path | None, overrides: list[str] | None) -> tuple[Any, Path | None, list[str]]:
     """The arguments of `pipeline.start` for a recipe, or for a run directory, whose recipe is read from it."""
     if not is_run(target):
         return target, output, overrides or []
     if overrides or output:
-        raise UsageError(f"{target} is a run: its recipe is fixed; --set and --output go with a recipe.")
+        raise UsageError(f"{target} is a run: its recipe is fixed; --set, --tasks and --output go with a recipe.")
     return str(Path(target) / "recipe.yaml"), Path(target), []
 
 

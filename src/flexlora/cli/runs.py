@@ -21,6 +21,8 @@ from flexlora.cli.options import (
     SandboxOption,
     SetOption,
     TargetArgument,
+    TasksOption,
+    overrides_of,
     print_json,
     refuse_given,
     target_of,
@@ -31,6 +33,7 @@ from flexlora.errors import UsageError
 def run(
     recipe: RecipeArgument,
     set_: SetOption = None,
+    tasks: TasksOption = None,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
@@ -43,7 +46,8 @@ def run(
     from flexlora import pipeline
 
     _refuse_probe(probe_steps, dry_run)
-    folder, plan = pipeline.start(recipe, output, set_ or (), overwrite, sandbox=sandbox, executor=executor)
+    overrides = overrides_of(set_, tasks)
+    folder, plan = pipeline.start(recipe, output, overrides, overwrite, sandbox=sandbox, executor=executor)
     _announce(plan)
     if dry_run:
         probes = pipeline.probe_arms(folder, folder.recipe.arm_names()) if probe_steps else {}
@@ -104,6 +108,7 @@ def generate(
         int | None, typer.Option("--max-new-tokens", min=1, help="With --prompt: longest answer (default: 256).")
     ] = None,
     set_: SetOption = None,
+    tasks: TasksOption = None,
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,14 +116,14 @@ def generate(
     from flexlora import pipeline
 
     if prompt is not None:
-        refuse_given("with --prompt there is no run", {"--set": set_, "--output": output})
+        refuse_given("with --prompt there is no run", {"--set": set_, "--tasks": tasks, "--output": output})
         if processes.count() > 1:
             raise UsageError("generate --prompt: one prompt is answered by one process.")
         answer = pipeline.answer(target, prompt, adapter, max_new_tokens or 256)
         print_json({"completion": answer}) if as_json else typer.echo(answer)
         return
     refuse_given("without --prompt", {"--adapter": adapter, "--max-new-tokens": max_new_tokens})
-    folder, _ = pipeline.start(*target_of(target, output, set_), executes=False)
+    folder, _ = pipeline.start(*target_of(target, output, overrides_of(set_, tasks)), executes=False)
     with pipeline.working(folder):
         pipeline.generate(folder)
     print_json({"run": str(folder.path)}) if as_json and processes.is_first() else None
@@ -127,6 +132,7 @@ def generate(
 def evaluate(
     target: TargetArgument,
     set_: SetOption = None,
+    tasks: TasksOption = None,
     output: OutputOption = None,
     sandbox: SandboxOption = "bubblewrap",
     executor: ExecutorOption = "local",
@@ -135,7 +141,8 @@ def evaluate(
     """Generate, execute and score a run whose adapters are trained."""
     from flexlora import pipeline
 
-    folder, _ = pipeline.start(*target_of(target, output, set_), sandbox=sandbox, executor=executor)
+    overrides = overrides_of(set_, tasks)
+    folder, _ = pipeline.start(*target_of(target, output, overrides), sandbox=sandbox, executor=executor)
     with pipeline.working(folder, sandbox=sandbox, executor=executor):
         pipeline.generate(folder)
         if processes.is_first():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import cast
+
+from flexlora.data.family import Family
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
+from flexlora.recipe import Task
 from flexlora.tiny import benchmark
 from flexlora.tiny.sets import SETS, puzzles
 from flexlora.version import __version__
@@ -45,3 +50,25 @@ def _parts(name: str) -> tuple[str, str]:
 
 def _origin(name: str, records: int) -> Origin:
     return Origin(source=name, revision=f"flexlora {__version__}", sha256=None, records=records)
+
+
+def _load(task: Task, _data_dir: Path | None) -> tuple[list[Problem], Origin]:
+    return load_problems(task.name, cast(str, task.split), task.limit)
+
+
+FAMILY = Family(
+    name="tiny/SET/LANG",
+    tasks=tuple(known()),
+    load=_load,
+    languages=benchmark.LANGUAGES,
+    size="300 (test), 200 (validation)",
+    styles=("verbatim",),
+    splits=("test", "validation", "train"),
+    prompt="description and signature, in the manner of MultiPL-E",
+    stops="the language's, as MultiPL-E has them",
+    source="made by FLeX, the same everywhere",
+    revision=None,
+    file=None,
+    licence="Apache-2.0",
+    state="verified",
+)

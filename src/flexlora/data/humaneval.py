@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flexlora.data.family import Family
 from flexlora.data.source import HubDataset, Origin, load_benchmark
 from flexlora.data.types import Problem
+from flexlora.recipe import Task
 
 HUB = HubDataset(
     repository="openai/openai_humaneval",
@@ -32,6 +34,28 @@ def problems(data_dir: Path | None) -> tuple[list[Problem], Origin]:
             prefix=record["prompt"],
             suffix=f"\n{record['test']}\ncheck({record['entry_point']})",
             timeout_s=TIMEOUT_S,
+            reference=record.get("canonical_solution"),
         )
         for record in records
     ], origin
+
+
+def _load(_task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
+    return problems(data_dir)
+
+
+FAMILY = Family(
+    name="humaneval",
+    tasks=("humaneval",),
+    load=_load,
+    languages=("py",),
+    size="164",
+    styles=("verbatim",),
+    prompt="signature and docstring, as published",
+    stops=STOP_TOKENS,
+    source=HUB.repository,
+    revision=HUB.revision,
+    file=FILE,
+    licence="MIT",
+    state="verified",
+)

@@ -8,11 +8,13 @@ styles: `docstring` (the problem and its first test in a docstring) and `three-s
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from flexlora.data.family import Family
 from flexlora.data.source import HubDataset, Origin, load_benchmark
 from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
+from flexlora.recipe import Task
 
 HUB = HubDataset(
     repository="google-research-datasets/mbpp", config="full", revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c"
@@ -35,13 +37,12 @@ Style = Literal["docstring", "three-shot"]
 def examples(data_dir: Path | None, split: str, style: Style) -> tuple[list[Example], Origin]:
     """Training pairs: the prompt as it is evaluated, and the reference code as completion."""
     records, origin = _records(data_dir)
-    done = "" if style == "docstring" else "\n[DONE]"
     return [
         Example(
             source="mbpp",
             key=_key(record),
             prompt=_prompt(record, style, records),
-            completion=_clean(record["code"]).rstrip() + (done or "\n"),
+            completion=_solution(record, style),
         )
         for record in _of_split(records, split)
     ], origin
@@ -62,6 +63,7 @@ def problems(data_dir: Path | None, split: str, style: Style) -> tuple[list[Prob
             prefix=_prompt(record, style, records) if style == "docstring" else "",
             suffix="\n" + "\n".join([_clean(record["test_setup_code"]), *map(_clean, record["test_list"])]) + "\n",
             timeout_s=TIMEOUT_S,
+            reference=_solution(record, style),
         )
         for record in _of_split(records, split)
     ], origin
@@ -113,9 +115,40 @@ def _question(record: dict[str, Any]) -> str:
     )
 
 
+def _solution(record: dict[str, Any], style: Style) -> str:
+    return _clean(record["code"]).rstrip() + ("\n" if style == "docstring" else "\n[DONE]")
+
+
 def _key(record: dict[str, Any]) -> str:
     return f"MBPP/{record['task_id']}"
 
 
 def _clean(text: str) -> str:
     return text.replace("\r\n", "\n")
+
+
+def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
+    if task.prompt_style == "three-shot" and task.split in ("prompt", "all"):
+        raise UsageError(
+            f"task mbpp: split {task.split} holds the problems whose solutions stand in the three-shot prompt; "
+            "evaluate another split, or the docstring style."
+        )
+    return problems(data_dir, cast(str, task.split), cast(Style, task.prompt_style))
+
+
+FAMILY = Family(
+    name="mbpp",
+    tasks=("mbpp",),
+    load=_load,
+    languages=("py",),
+    size="500 (test), 374 (train), 90 (validation), 10 (prompt)",
+    styles=("docstring", "three-shot"),
+    splits=("test", "train", "validation", "prompt", "all"),
+    prompt="text and first test in a docstring, or three solved problems before it",
+    stops=DOCSTRING_STOP_TOKENS,
+    source=HUB.repository,
+    revision=HUB.revision,
+    file=FILE,
+    licence="CC-BY-4.0",
+    state="verified",
+)

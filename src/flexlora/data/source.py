@@ -62,8 +62,12 @@ def load_file(path: Path, columns: Iterable[str]) -> tuple[list[Record], Origin]
         records.append(record)
     if not records:
         raise UsageError(f"{path}: the file holds no records.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return records, Origin(source=path.name, revision=None, sha256=digest, records=len(records))
+    return records, Origin(source=path.name, revision=None, sha256=hashed(path), records=len(records))
+
+
+def hashed(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @functools.cache  # a pinned revision does not change while the process runs, and every stage asks for it

@@ -1,21 +1,34 @@
-"""Evaluation tasks by name: `humaneval`, `mbpp`, `multipl-e/humaneval/LANG`, `tiny/SET/LANG`."""
+"""Evaluation tasks by name. `FAMILIES` lists all benchmarks: one more is a file with a `Family`, and a line here."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from flexlora.data import generated, humaneval, mbpp, multipl_e
+from flexlora.data import evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
+from flexlora.data.family import Family
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
 from flexlora.recipe import Task
 
+FAMILIES: tuple[Family, ...] = (
+    humaneval.FAMILY,
+    mbpp.FAMILY,
+    evalplus.HUMANEVAL,
+    evalplus.MBPP,
+    multipl_e.HUMANEVAL,
+    multipl_e.MBPP,
+    generated.FAMILY,
+    own_tasks.FAMILY,
+)
+"""All benchmarks, in the order of `flexlora tasks` and of its page in the documentation."""
+
 
 def known() -> tuple[str, ...]:
     """The names of all tasks."""
-    translated = [f"multipl-e/humaneval/{language}" for language in multipl_e.LANGUAGES]
-    return ("humaneval", "mbpp", *translated, *generated.known())
+    return tuple(name for family in FAMILIES for name in family.tasks)
 
 
 def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
@@ -24,7 +37,10 @@ def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Ori
     Raises:
         UsageError: the task is unknown, an option does not apply to it, or its data cannot be loaded.
     """
-    problems, origin = _load(task, data_dir)
+    family = family_of(task.name)
+    if family.load is None:
+        raise UsageError(f"task {task.name}: no programs are run for it; {family.instead}.")
+    problems, origin = family.load(_with_defaults(task, family), data_dir)
     problems = problems[: task.limit]
     ids = [problem.task_id for problem in problems]
     if not ids:
@@ -35,37 +51,36 @@ def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Ori
     return problems, origin
 
 
-def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
-    if task.name == "humaneval":
-        _only(task, "verbatim", None)
-        return humaneval.problems(data_dir)
-    if task.name == "mbpp":
-        style = task.prompt_style or "docstring"
-        if style not in ("docstring", "three-shot"):
-            raise UsageError(f"task mbpp: no prompt style {style!r}; it has docstring and three-shot.")
-        if style == "three-shot" and task.split in ("prompt", "all"):
-            raise UsageError(
-                f"task mbpp: split {task.split} holds the problems whose solutions stand in the three-shot prompt; "
-                "evaluate another split, or the docstring style."
-            )
-        return mbpp.problems(data_dir, task.split or "test", style)
-    if task.name in known() and task.name.startswith("tiny/"):
-        _only(task, "verbatim", task.split)
-        return generated.load_problems(task.name, task.split or "test", task.limit)
-    if task.name in known():
-        style = task.prompt_style or "stripped"
-        if style not in ("stripped", "verbatim"):
-            raise UsageError(f"task {task.name}: no prompt style {style!r}; it has stripped and verbatim.")
-        _only(task, style, None)
-        return multipl_e.problems(data_dir, task.name.rsplit("/", 1)[1], style)
-    raise UsageError(f"unknown task {task.name!r}; there are {', '.join(known())}.")
+def family_of(name: str) -> Family:
+    """The family of a task.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    if name.endswith(own_tasks.ENDING):
+        return own_tasks.FAMILY
+    for family in FAMILIES:
+        if name in family.tasks:
+            return family
+    close = difflib.get_close_matches(name, known(), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise UsageError(
+        f"unknown task {name!r}; there are {', '.join(family.name for family in FAMILIES)}; `flexlora tasks` says what "
+        f"each is.{hint}"
+    )
 
 
-def _only(task: Task, style: str, split: str | None) -> None:
-    if task.prompt_style not in (None, style):
-        raise UsageError(f"task {task.name}: no prompt style {task.prompt_style!r}; it has {style}.")
-    if task.split not in (None, split):
+def _with_defaults(task: Task, family: Family) -> Task:
+    """The task with its prompt style and split filled in; refuses what its family does not have."""
+    style = task.prompt_style or family.styles[0]
+    if style not in family.styles:
+        raise UsageError(f"task {task.name}: no prompt style {style!r}; it has {' and '.join(family.styles)}.")
+    if task.split is not None and not family.splits:
         raise UsageError(f"task {task.name}: it has no splits; remove split: {task.split}.")
+    split = task.split or (family.splits[0] if family.splits else None)
+    if split is not None and split not in family.splits:
+        raise UsageError(f"task {task.name}: no split {split!r}; it has {', '.join(family.splits)}.")
+    return task.model_copy(update={"prompt_style": style, "split": split})
 
 
 def refuse_trained(problems: Iterable[Problem], examples: Iterable[Example]) -> None:

@@ -34,6 +34,10 @@ class Problem:
     """What the program holds after the completion: the tests."""
     timeout_s: float | None = None
     """Time limit for running the program in seconds; None for the language's own."""
+    reference: str | None = None
+    """A solution as a completion, where the data has one."""
+    original: str | None = None
+    """The `task_id` of the problem that this one is a translation of."""
 
     def cut(self, completion: str) -> str:
         """The completion up to the earliest stop token, searched in the completion only."""

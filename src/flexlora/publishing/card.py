@@ -11,11 +11,12 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from flexlora.data import humaneval, mbpp
+from flexlora.data import evalplus, humaneval, mbpp
 from flexlora.evaluation.schema import Comparison, Score, Summary
 from flexlora.fourier import AdapterSpectrum
 from flexlora.plan import adapter_in_words
 from flexlora.publishing.base import HUB_ID, Base
+from flexlora.publishing.portable import portable
 from flexlora.recipe import Recipe
 from flexlora.report import words
 from flexlora.report.merge import findings, merge_cells
@@ -26,6 +27,8 @@ HERE = Path(__file__).parent
 HUB_DATASETS = {
     "humaneval": humaneval.HUB.repository,
     "mbpp": mbpp.HUB.repository,
+    "humaneval+": evalplus.HUMANEVAL_HUB.repository,
+    "mbpp+": evalplus.MBPP_HUB.repository,
     "multipl-e": "nuprl/MultiPL-E",
 }
 """First part of a task's name -> its data set on the hub."""
@@ -142,7 +145,7 @@ def front_matter(facts: Facts) -> ModelCardData:
 
 
 def _results(facts: Facts, score: Score) -> Iterator[EvalResult]:
-    task = next(task for task in facts.recipe.tasks if task.name == score["task"])
+    task = next(task for task in facts.recipe.tasks if portable(task.name) == score["task"])
     family = score["task"].split("/")[0]
     origin = facts.provenance["tasks"][score["task"]]["data"]
     from_hub = HUB_DATASETS.get(family) == origin["source"]

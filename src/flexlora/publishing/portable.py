@@ -15,7 +15,8 @@ def portable(value: Any) -> Any:
     """Plain values in which a path is only its last part: where it lay concerns nobody and is of use to nobody."""
     if isinstance(value, Mapping):
         # A stop token such as `/*` looks like a path.
-        return {key: item if key == "stop_tokens" else portable(item) for key, item in value.items()}
+        # A key may be one too, as the name of a task of one's own.
+        return {portable(key): item if key == "stop_tokens" else portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
     return PurePosixPath(value).name if isinstance(value, str) and _is_place(value) else value

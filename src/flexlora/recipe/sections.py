@@ -340,13 +340,24 @@ class Train(Section):
 class Task(Section):
     """One benchmark to evaluate; a plain string is its name."""
 
-    name: str = Field(description="`humaneval`, `mbpp`, `multipl-e/humaneval/LANG`, `tiny/SET/LANG`.")
+    name: str = Field(
+        description="A task of `flexlora tasks`, or the path of a JSONL file of your own; a name with `*`, `?` or "
+        "`[...]` is all tasks that it matches (`multipl-e/*`), and one that begins with `!` leaves out what it matches."
+    )
     prompt_style: PromptStyle | None = Field(
         None,
-        description="`docstring` or `three-shot` for mbpp; `stripped` (the default) or `verbatim` for multipl-e.",
+        description="One of the task's own (`flexlora tasks`); null is the first: for mbpp `docstring` (or "
+        "`three-shot`), for multipl-e `stripped` (or `verbatim`).",
     )
-    split: str | None = Field(None, description="Split, for `mbpp` (default: test) and `tiny` (default: test).")
+    split: str | None = Field(
+        None, description="One of the task's own, where it has any; null is the first: for mbpp `test`."
+    )
     limit: int | None = Field(None, ge=1, description="Evaluate the first so many problems only.")
+
+    @field_validator("name")
+    @classmethod
+    def _one_place(cls, name: str) -> str:
+        return absolute_if_local(name) if name.endswith(".jsonl") else name
 
 
 def task_from_name(value: Any) -> Any:

@@ -20,6 +20,7 @@ from flexlora.report.words import (
     score_name,
     score_range,
     side_name,
+    task_name,
 )
 
 
@@ -90,7 +91,7 @@ def difference_figures(summary: Summary) -> list[Figure]:
         for task in dict.fromkeys(one["task"] for one in chosen):
             rows = [_difference_row(one, reach) for one in chosen if one["task"] == task]
             language = next(one["language"] for one in chosen if one["task"] == task)
-            groups.append(Group(language_name(language), task, 50.0, rows))
+            groups.append(Group(language_name(language), task_name(task), 50.0, rows))
         figures.append(Figure(f"pass@{k} against {against}", "points", _ticks(-reach, reach), groups))
     return figures
 
@@ -106,7 +107,7 @@ def _score_group(task: str, scores: Sequence[Score], k: str, top: float) -> Grou
     first = chosen[0]
     group = Group(
         language_name(first["language"]),
-        f"{task}, {first['problems']} problems"
+        f"{task_name(task)}, {first['problems']} problems"
         + (f" × {first['samples_per_problem']} samples" if first["samples_per_problem"] > 1 else ""),
         None if base is None else 100 * base / top,
     )

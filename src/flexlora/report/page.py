@@ -24,6 +24,7 @@ from flexlora.report import trainings, words
 from flexlora.report.browser import collect
 from flexlora.report.curves import VALIDATION, panels
 from flexlora.report.figures import difference_figures, fragment, score_figures
+from flexlora.report.matrix import cell_text, matrix
 from flexlora.report.training_spectra import training_spectra
 
 HERE = Path(__file__).parent
@@ -50,7 +51,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words, fragment=fragment, trained=trainings)
+    environment.globals.update(words=words, fragment=fragment, trained=trainings, cell_text=cell_text)
     browser = collect(run_dir, summary, prompts)
     html = environment.get_template("page.html.j2").render(
         summary=summary,
@@ -64,6 +65,8 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
             for one in summary["comparisons"]
         ],
         tables=[_score_table(summary, k) for k in _ks(summary)],
+        languages=matrix(summary),
+        overlap=words.overlap_notes(summary, named=None),
         statuses=words.statuses_in_order(summary),
         score_figures=score_figures(summary),
         difference_figures=difference_figures(summary),

@@ -17,6 +17,7 @@ from rich.text import Text
 from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.runs import RunComparison
 from flexlora.evaluation.schema import Comparison, Score, Summary
+from flexlora.report.matrix import matrix, print_matrix_of_languages
 from flexlora.report.words import (
     BETTER,
     NO_DIFFERENCE,
@@ -24,6 +25,7 @@ from flexlora.report.words import (
     chance_note,
     language_name,
     method_note,
+    overlap_notes,
     p_text,
     percent,
     points,
@@ -34,6 +36,7 @@ from flexlora.report.words import (
     sentence,
     side_name,
     statuses_in_order,
+    task_name,
     tiny_note,
     verdict,
 )
@@ -50,6 +53,8 @@ SENTENCES = 12
 def print_summary(summary: Summary, console: Console | None = None) -> None:
     """Print scores, statuses and verdicts of a run."""
     console = console or Console()
+    if languages := matrix(summary):
+        print_matrix_of_languages(languages, console)
     for k in _ks(summary["scores"]):
         for scores in _column_groups(summary["scores"], max(2, (console.width - TASK) // CELL)):
             console.print(_score_table(summary, scores, k))
@@ -62,6 +67,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         said = f"In {left_out} of {len(compared)} comparisons no difference was shown; the report lists them."
         _print_notes(console, [said])
     _print_notes(console, ["", method_note(compared), chance_note(compared), tiny_note(summary)])
+    _print_notes(console, overlap_notes(summary))
     _print_published(console, summary)
 
 
@@ -187,7 +193,9 @@ def _score_table(summary: Summary, columns: Sequence[str], k: str) -> Table:
             _score_cell(score, k, against_base.get((task, side_name(score), int(k))) if score else None)
             for score in row
         ]
-        label = Text.assemble((language_name(shown["language"]), "bold"), f"\n{task}\n", (_size(shown), "dim"))
+        label = Text.assemble(
+            (language_name(shown["language"]), "bold"), f"\n{task_name(task)}\n", (_size(shown), "dim")
+        )
         table.add_row(label, *cells, end_section=True)
     return table
 
@@ -218,7 +226,7 @@ def _status_table(summary: Summary) -> Table:
         # Words below one another: they are wider than their numbers.
         table.add_column(Text(_break_words(status)), justify="right", no_wrap=True)
     for task in dict.fromkeys(score["task"] for score in summary["scores"]):
-        table.add_row(Text(task, "bold"))
+        table.add_row(Text(task_name(task), "bold"))
         for score in summary["scores"]:
             if score["task"] == task:
                 counts = [str(score["statuses"].get(status, 0)) for status in statuses]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from flexlora.data.overlap_words import NAMED, sentences
 from flexlora.evaluation.compare import EXACT_MCNEMAR
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 from flexlora.recipe import EMBEDDED
@@ -41,6 +42,11 @@ LANGUAGE_NAMES = {
 def language_name(code: str) -> str:
     """`cpp` -> `C++`; an unknown code as it is."""
     return LANGUAGE_NAMES.get(code, code)
+
+
+def task_name(task: str) -> str:
+    """A task as it is, a file of tasks without its folder."""
+    return PurePosixPath(task).name if task.endswith(".jsonl") else task
 
 
 def percent(share: float) -> str:
@@ -109,7 +115,7 @@ def sentence(comparison: Comparison, problems: int, against: str | None = None) 
     decided = verdict(comparison)
     words = f"{decided} at {problems} problems" if decided == NO_DIFFERENCE else f"{decided} on {problems} problems"
     return (
-        f"{language_name(comparison['language'])} ({comparison['task']}): {side_name(comparison)}{metric} "
+        f"{language_name(comparison['language'])} ({task_name(comparison['task'])}): {side_name(comparison)}{metric} "
         f"{points(comparison['difference'])} points {difference_range(comparison['low'], comparison['high'])} "
         f"against {against or side_name(comparison['against'])}, {p_text(comparison['p_value'])}: {words}."
     )
@@ -184,6 +190,20 @@ def resource_note(summary: Summary) -> str:
         return ""
     listed = " and ".join(f"{count} in {limit}" for limit, count in found.items() if count)
     return f"Resource limits: {listed}. These samples count as not passed and are listed apart."
+
+
+def overlap_notes(summary: Summary, named: int | None = NAMED) -> list[str]:
+    """What the tasks share with the training data; none where nothing was trained, or by an earlier version.
+
+    Args:
+        named: how many problems of a kind, or tasks, are named; None names all.
+    """
+    found = summary["provenance"].get("overlap", [])
+    return [
+        f"Shared with the training data{' of ' + ', '.join(one['arms']) if len(found) > 1 else ''}: {line}"
+        for one in found
+        for line in sentences(one["tasks"], named)
+    ]
 
 
 def statuses_in_order(summary: Summary) -> list[str]:

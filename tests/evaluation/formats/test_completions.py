@@ -9,6 +9,7 @@ import pytest
 from flexlora.errors import UsageError
 from flexlora.evaluation.formats import recognise
 from flexlora.evaluation.sample_files import execute_file
+from small_evalplus import HALF
 
 Write = Callable[..., Path]
 GOOD, BAD = "    return 2 * x\n", "    return x\n"
@@ -106,6 +107,16 @@ def test_mbpp_samples_of_any_split_are_found_by_evalplus_ids(write: Write, bench
     assert (summary["task"], summary["passed"], summary["problems"]) == ("mbpp", 3, 3)
     own = json.loads((tmp_path / "mbpp_eval_results.json").read_text())
     assert list(own["eval"]) == ["Mbpp/5", "Mbpp/11", "Mbpp/601"]
+
+
+def test_with_evalplus_tests_the_verdict_is_the_one_on_all_of_them(write: Write, tmp_path: Path) -> None:
+    write(tmp_path / "HumanEvalPlus.jsonl", HALF)
+    bodies = (HALF["canonical_solution"], "    return [abs(number) / 2 for number in numbers]\n")
+    lines = [{"task_id": "HumanEval/0", "solution": HALF["prompt"] + body} for body in bodies]
+    summary = execute_file(write(tmp_path / "s.jsonl", *lines), "humaneval+", tmp_path)
+    assert (summary["task"], summary["passed"]) == ("humaneval+", 1)
+    (samples,) = json.loads((tmp_path / "s_eval_results.json").read_text())["eval"].values()
+    assert [(one["base_status"], one["plus_status"]) for one in samples] == [("pass", "pass"), (None, "fail")]
 
 
 def test_a_prompt_style_in_the_samples_counts(write: Write, benchmark: Path, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 A line is `task_id, completion` (openai/human-eval) or `task_id, solution` (EvalPlus: the whole program without its
 tests; a line with both counts as a solution there). Both harnesses run completions as they are: cutting at stop
-tokens is up to who generates, so it is not done here for their two tasks. Completions of translated problems are
+tokens is up to who generates, so it is not done here for their tasks. Completions of translated problems are
 cut, as their tests supply what the stop token cuts off.
 
 Results: human-eval's `SAMPLES_results.jsonl` has the lines of the samples file with `result` and `passed`. EvalPlus's
-`SAMPLES_eval_results.json` is written as `--base-only` gives it, for the tests are the task's, not EvalPlus's.
+`SAMPLES_eval_results.json` is written as `--base-only` gives it, for the tests are the task's, not EvalPlus's; those of
+`humaneval+` and `mbpp+` (by --task) are, and their verdict on all tests together is `plus_status`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from flexlora.execution.verdict import Program, Status
 from flexlora.files import Record, read_jsonl, replacing
 from flexlora.recipe import Task
 
-RUN_AS_THEY_ARE = ("humaneval", "mbpp")
+PLUS = ("humaneval+", "mbpp+")
+RUN_AS_THEY_ARE = ("humaneval", "mbpp", *PLUS)
 TASK_OF_IDS = {"HumanEval/": "humaneval", "MBPP/": "mbpp", "Mbpp/": "mbpp"}
 """How the task_ids of a task begin; MBPP's as we and as EvalPlus write them."""
 
@@ -115,11 +117,14 @@ class Completions:
         with tempfile.TemporaryFile() as spool:
             for record, problem, program in self._samples():
                 status = results.done[program.task_id, program.sample].status
+                said = {Status.OK: "pass", Status.TIMEOUT: "timeout"}.get(Status(status), "fail")
+                # What fails one of all tests may still pass the original ones.
+                base, plus = (None if said != "pass" else said, said) if self.task in PLUS else (said, None)
                 sample = {
                     "task_id": record["task_id"],
                     "solution": program.source.removesuffix(problem.suffix),
-                    "base_status": {Status.OK: "pass", Status.TIMEOUT: "timeout"}.get(Status(status), "fail"),
-                    "plus_status": None,
+                    "base_status": base,
+                    "plus_status": plus,
                     "base_fail_tests": [],
                     "plus_fail_tests": [],
                 }
