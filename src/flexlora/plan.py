@@ -38,6 +38,8 @@ class ArmPlan:
     tokens_per_epoch: int
     supervised_tokens_per_epoch: int
     optimizer_steps: int
+    notes: list[str]
+    """What of the training and validation data cannot be used."""
     petaflops: float
     """Rough cost: 4 x parameters x tokens (forward, and backward through frozen weights)."""
 
@@ -61,6 +63,8 @@ class Plan:
     completions: int
     programs: dict[str, int]
     """Language -> programs to run."""
+    notes: list[str] = field(default_factory=list)
+    """What of the tasks' data cannot be evaluated."""
     example: dict[str, str] = field(default_factory=dict)
     """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
 
@@ -90,9 +94,11 @@ class Plan:
                 f"           {arm.optimizer_steps} optimizer steps, about {arm.petaflops:.3g} PFLOP; "
                 f"{arm.validation_examples} validation examples"
             )
+            said += [f"           {note}" for note in arm.notes]
         said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
         programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
         said.append(f"           {self.completions} completions, programs to run: {programs}")
+        said += [f"note       {note}" for note in self.notes]
         if not self.example:
             return [*said, "nothing is trained"]
         said.append("one training example, as the model sees it:")

@@ -8,11 +8,12 @@ it, and `bigcode` as bigcode-evaluation-harness does, which has no line break be
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,14 +51,15 @@ def examples(
     chosen, origin = _of_difficulties(data_dir, split, difficulties)
     made, without = [], []
     for record in chosen:
-        tests = record.tests()
-        function = apps_tests.function_of(tests)
-        solution = best_solution(_solutions(record), function)
+        tests = _tests(record.tests)
+        function = tests.function if isinstance(tests, AppsTests) else None
+        solution = _best(record, function)
         if solution is None:
             without.append(record.key)
             continue
-        # Of some problems there are no tests that name the function; starter code says that one is called.
-        prompt = prompt_of(record, style, calls=function is not None or bool(not tests.strip() and record.starter_code))
+        # Where no tests name a function, starter code says that one is called.
+        calls = function is not None or (isinstance(tests, NoTests) and bool(record.starter_code))
+        prompt = prompt_of(record, style, calls=calls)
         made.append(Example(source="apps", key=record.key, prompt=prompt, completion=solution + "\n"))
     why = f"no solution of at most {MOST_CHARACTERS} characters that compiles as Python 3"
     return made, _with_notes(origin, len(chosen), {why: without})
@@ -78,13 +80,25 @@ def problems(
     made = []
     left_out: dict[str, list[str]] = {}
     for record in chosen:
-        try:
-            tests = apps_tests.survey(record.tests())
-        except NoTests as error:
-            left_out.setdefault(str(error), []).append(record.key)
-            continue
-        made.append(_problem(record, tests, style, compat))
+        tests = _tests(record.tests)
+        if isinstance(tests, NoTests):
+            left_out.setdefault(str(tests), []).append(record.key)
+        else:
+            made.append(_problem(record, tests, style, compat))
     return made, _with_notes(origin, len(chosen), left_out)
+
+
+@functools.lru_cache(maxsize=20_000)  # every stage asks, and records are loaded once
+def _tests(text: Callable[[], str]) -> AppsTests | NoTests:
+    try:
+        return apps_tests.survey(text())
+    except NoTests as error:
+        return error
+
+
+@functools.lru_cache(maxsize=20_000)
+def _best(record: AppsRecord, function: str | None) -> str | None:
+    return best_solution(_solutions(record), function)
 
 
 def _problem(record: AppsRecord, tests: AppsTests, style: Style, compat: bool) -> Problem:

@@ -73,14 +73,6 @@ def survey(text: str) -> AppsTests:
     return AppsTests(function, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
 
 
-def function_of(text: str) -> str | None:
-    """The function that is called, as far as the text tells; None also where it is damaged."""
-    try:
-        return _parse(text)[0] if text.strip() else None
-    except NoTests:
-        return None
-
-
 def call_of(function: str) -> str:
     """What stands after a solution: it calls the function with what standard input holds, and writes the value."""
     return f'\n__import__("builtins").exec({_harness()!r}, {{"solution": globals(), "function": {function!r}}})\n'

@@ -1,11 +1,12 @@
-"""Evaluation tasks by name: `humaneval`, `mbpp`, `multipl-e/humaneval/LANG`, `tiny/SET/LANG`."""
+"""Evaluation tasks by name: `humaneval`, `mbpp`, `apps`, `multipl-e/humaneval/LANG`, `tiny/SET/LANG`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from flexlora.data import generated, humaneval, mbpp, multipl_e
+from flexlora.data import apps, generated, humaneval, mbpp, multipl_e
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
@@ -15,7 +16,7 @@ from flexlora.recipe import Task
 def known() -> tuple[str, ...]:
     """The names of all tasks."""
     translated = [f"multipl-e/humaneval/{language}" for language in multipl_e.LANGUAGES]
-    return ("humaneval", "mbpp", *translated, *generated.known())
+    return ("humaneval", "mbpp", "apps", *translated, *generated.known())
 
 
 def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
@@ -26,16 +27,25 @@ def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Ori
     """
     problems, origin = _load(task, data_dir)
     problems = problems[: task.limit]
-    ids = [problem.task_id for problem in problems]
+    ids = Counter(problem.task_id for problem in problems)
     if not ids:
-        raise UsageError(f"task {task.name}: split {task.split!r} holds no problems in {origin.source}.")
-    doubled = {task_id for task_id in ids if ids.count(task_id) > 1}
+        notes = "".join(f" {note}." for note in origin.notes)
+        raise UsageError(f"task {task.name}: split {task.split!r} holds no problems in {origin.source}.{notes}")
+    doubled = {task_id for task_id, count in ids.items() if count > 1}
     if doubled:
         raise UsageError(f"task {task.name}: {min(doubled)} occurs twice in {origin.source}.")
     return problems, origin
 
 
 def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
+    if task.name == "apps":
+        style = task.prompt_style or "original"
+        if style not in ("original", "bigcode"):
+            raise UsageError(f"task apps: no prompt style {style!r}; it has {' and '.join(apps.STYLES)}.")
+        return apps.problems(data_dir, task.split or "test", style, task.difficulty, compat=task.compat)
+    for option in ("difficulty", "compat"):
+        if value := getattr(task, option):
+            raise UsageError(f"task {task.name}: it has no {option} (found {value!r}), which is for apps; remove it.")
     if task.name == "humaneval":
         _only(task, "verbatim", None)
         return humaneval.problems(data_dir)

@@ -32,6 +32,20 @@ class PassAtK(Bounds):
     """The bootstrap interval beside Wilson's; only where `method` is `wilson`."""
 
 
+class Share(Bounds):
+    """A mean share over problems, with its bootstrap interval."""
+
+    estimate: float
+
+
+class Part(TypedDict):
+    """A score on one part of a task's problems, e.g. on those of one difficulty."""
+
+    problems: int
+    pass_at_k: dict[str, PassAtK]
+    tests_passed: NotRequired[Share]
+
+
 class Side(TypedDict):
     """One side of a comparison; the task is the comparison's."""
 
@@ -53,6 +67,11 @@ class Score(Side):
     """By k, written as text since JSON has no other keys."""
     statuses: dict[str, int]
     """How many samples ended in each status, commonest first."""
+    tests_passed: NotRequired[Share]
+    """Which share of its test cases a sample passed, in the mean; only where programs have cases. `pass_at_k` is strict
+    there: a sample passes if all its tests do."""
+    parts: NotRequired[dict[str, Part]]
+    """The same for each part of the problems, where the task has parts."""
     path: str
     """The folder with `samples.jsonl` and `results.jsonl`."""
 

@@ -64,6 +64,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
             for one in summary["comparisons"]
         ],
         tables=[_score_table(summary, k) for k in _ks(summary)],
+        tests_rows=words.tests_rows(summary),
         statuses=words.statuses_in_order(summary),
         score_figures=score_figures(summary),
         difference_figures=difference_figures(summary),
