@@ -86,7 +86,7 @@ def _files(problems: list[Path]) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=4)
-def _of_folders(split: str, problems: tuple[Path, ...], stamps: tuple[Any, ...]) -> tuple[list[AppsRecord], str]:
+def _of_folders(split: str, problems: tuple[Path, ...], _stamps: tuple[Any, ...]) -> tuple[list[AppsRecord], str]:
     """Records, and the hash of all files; once for every state of the files."""
     digest = hashlib.sha256()
     for path in _files(list(problems)):

@@ -28,14 +28,21 @@ from typing import List, Tuple
 import random
 import heapq
 from heapq import *
-try:
-    import numpy as np
-except ImportError:
-    pass
 if hasattr(sys, "set_int_max_str_digits"):
     sys.set_int_max_str_digits(0)
+
+
+class Numpy:
+    def __getattr__(self, name):
+        import numpy
+        return getattr(numpy, name)
+
+
+np = Numpy()
+del Numpy
 """
-"""What APPS's own harness puts before every solution; newer Pythons' limit on digits would fail some that are right."""
+"""What APPS's own harness puts before every solution. numpy, which costs more than most programs, comes when it is
+first used; newer Pythons' limit on the digits of a number would fail solutions that are right."""
 
 
 class NoTests(ValueError):
@@ -107,9 +114,7 @@ def _cases(text: Callable[[], str]) -> list[Case]:
             Case(input=json_values.write(value) + "\n", expected=expected)
             for value, expected in zip(inputs, outputs, strict=True)
         ]
-    return [
-        Case(input=_text(value), expected=_text(expected)) for value, expected in zip(inputs, outputs, strict=True)
-    ]
+    return [Case(input=_text(value), expected=_text(expected)) for value, expected in zip(inputs, outputs, strict=True)]
 
 
 def _text(value: Any) -> str:

@@ -47,7 +47,7 @@ def score(results: TaskResults, ks: Sequence[int], *, seed: int = 0) -> TaskScor
     )
 
 
-def tests_passed(results: TaskResults, *, seed: int = 0) -> Estimate:
+def mean_share(results: TaskResults, *, seed: int = 0) -> Estimate:
     """The mean over problems of the share of tests passed, with its bootstrap interval.
 
     Raises:

@@ -25,7 +25,7 @@ from flexlora.evaluation.schema import (
     Summary,
     comparison_record,
 )
-from flexlora.evaluation.score import Estimate, score, tests_passed
+from flexlora.evaluation.score import Estimate, mean_share, score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ def _only(results: TaskResults, parts: Mapping[str, str], part: str) -> TaskResu
 
 
 def _share(results: TaskResults, seed: int) -> Share:
-    mean = tests_passed(results, seed=seed)
+    mean = mean_share(results, seed=seed)
     return {"estimate": mean.estimate, "low": mean.interval.low, "high": mean.interval.high}
 
 

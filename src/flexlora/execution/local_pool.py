@@ -89,9 +89,7 @@ class LocalPool:
             return judge_cases(program, partial(self._attempt, runner), compat=self._compat)
         return self._attempt(runner, program)[0]
 
-    def _attempt(
-        self, runner: Runner, program: Program, believed: Collection[Status] = ()
-    ) -> tuple[Verdict, Outcome]:
+    def _attempt(self, runner: Runner, program: Program, believed: Collection[Status] = ()) -> tuple[Verdict, Outcome]:
         """Run a program; if the verdict is doubtful, and not `believed` all the same, alone and cold once more."""
         with self._turns.together():
             outcome = runner.run(program)

@@ -101,8 +101,7 @@ def _same_token(found: str, expected: str) -> bool:
 
 
 def _stripped(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.rstrip().split("\n")]
-    return lines
+    return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
 def _numbers(lines: Sequence[str]) -> list[float] | None:

@@ -22,7 +22,7 @@ from flexlora.report.words import (
     NO_DIFFERENCE,
     STRICT,
     WORSE,
-    TestsRow,
+    CasesRow,
     chance_note,
     data_notes,
     language_name,
@@ -218,7 +218,7 @@ def _score_cell(score: Score | None, k: str, difference: Comparison | None) -> T
     return cell
 
 
-def _tests_table(rows: Sequence[TestsRow]) -> Table:
+def _tests_table(rows: Sequence[CasesRow]) -> Table:
     title = "Programs with tests, in %, 95 % interval"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("task and variant", overflow="fold", ratio=1)

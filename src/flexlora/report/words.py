@@ -40,10 +40,8 @@ LANGUAGE_NAMES = {
 }
 
 
-class TestsRow(NamedTuple):
+class CasesRow(NamedTuple):
     """One line on programs with test cases, numbers in percent as they are shown."""
-
-    __test__ = False  # no test class, whatever pytest makes of its name
 
     task: str
     name: str
@@ -167,7 +165,7 @@ def _spread(count: Counter[str]) -> str:
     return ", ".join(f"{decided} on {count[decided]}" for decided in VERDICTS if count[decided]) + f" of {tasks}."
 
 
-def tests_rows(summary: Summary) -> list[TestsRow]:
+def tests_rows(summary: Summary) -> list[CasesRow]:
     """How programs with test cases fared: a row for each score, then one for each part of its problems."""
     rows = []
     for score in summary["scores"]:
@@ -185,9 +183,9 @@ def tests_rows(summary: Summary) -> list[TestsRow]:
 
 def _tests_row(
     task: str, name: str, part: str | None, problems: int, pass_at_k: dict[str, PassAtK], share: Share
-) -> TestsRow:
+) -> CasesRow:
     strict = pass_at_k.get("1")
-    return TestsRow(
+    return CasesRow(
         task,
         name,
         part,
