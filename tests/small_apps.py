@@ -31,7 +31,7 @@ TWICE = {
 PLAIN = {
     "question": "Is it even?",
     "difficulty": "competition",
-    "input_output": json.dumps({"fn_name": "even", "inputs": [[2], [3], [[7]]], "outputs": [[True], [False], [False]]}),
+    "input_output": json.dumps({"fn_name": "even", "inputs": [[2], [3], [7]], "outputs": [[True], [False], False]}),
     "solutions": ["def even(n):\n    return n % 2 == 0\n"],
     "starter_code": "def even(n):\n\t",
 }

@@ -5,6 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+from flexlora import recipe
+from flexlora.data import Example, Problem
+from flexlora.data.apps import MOST_CHARACTERS, STOP_TOKENS, best_solution
+from flexlora.data.apps_tests import IMPORTS
+from flexlora.data.mixture import load_examples
+from flexlora.data.source import Origin
+from flexlora.data.tasks import load_problems, refuse_trained
+from flexlora.errors import UsageError
+from flexlora.recipe import DataSource, Task
 from small_apps import (
     BROKEN_TESTS,
     EMPTY_TESTS,
@@ -16,16 +26,6 @@ from small_apps import (
     write_apps,
     write_problem,
 )
-
-from flexlora import recipe
-from flexlora.data import Example, Problem
-from flexlora.data.apps import MOST_CHARACTERS, STOP_TOKENS, best_solution
-from flexlora.data.apps_tests import IMPORTS
-from flexlora.data.mixture import load_examples
-from flexlora.data.source import Origin
-from flexlora.data.tasks import load_problems, refuse_trained
-from flexlora.errors import UsageError
-from flexlora.recipe import DataSource, Task
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ def examples(data_dir: Path, **options: object) -> tuple[list[Example], Origin]:
 def test_prompts_are_those_of_the_two_generators(apps: Path) -> None:
     program, method, _, _ = (problem.prompt for problem in problems(apps)[0])
     assert program == f"\nQUESTION:\n{SUM['question']}\nUse Standard Input format\nANSWER:\n"
-    assert method == (
-        f"\nQUESTION:\n{TWICE['question']}\n{TWICE['starter_code']}\nUse Call-Based format\nANSWER:\n"
-    )
+    assert method == (f"\nQUESTION:\n{TWICE['question']}\n{TWICE['starter_code']}\nUse Call-Based format\nANSWER:\n")
     bigcode, _ = problems(apps, prompt_style="bigcode")
     assert bigcode[0].prompt == program
     assert bigcode[1].prompt == method.replace("number.\nclass", "number.class")
@@ -136,7 +134,7 @@ def test_where_nothing_is_left_the_reasons_are_said(tmp_path: Path) -> None:
     data_dir = write_apps(tmp_path, train=[NO_SOLUTION], test=[NO_TESTS])
     with pytest.raises(UsageError, match=r"holds no problems in apps\. 1 of 1 apps problems left out: no tests"):
         problems(data_dir)
-    with pytest.raises(UsageError, match="nothing is left of apps.*no solution"):
+    with pytest.raises(UsageError, match=r"nothing is left of apps.*no solution"):
         examples(data_dir)
 
 
