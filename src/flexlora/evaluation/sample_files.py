@@ -134,7 +134,11 @@ def in_words(summary: dict[str, Any]) -> str:
             f"{100 * score['high']:.1f} ({score['method'].replace('wilson', 'Wilson')})"
             for k, score in summary["pass_at_k"].items()
         ),
-        *([f"tests passed {100 * summary['tests_passed']:.1f} %, in the mean"] * ("tests_passed" in summary)),
+        *(
+            f"tests passed {100 * share:.1f} %, in the mean"
+            for share in [summary.get("tests_passed")]
+            if share is not None
+        ),
         f"over {problems}, {each} sample{'s' if most != 1 else ''} each; {_read_as(summary)}",
         f"verdicts: {summary['results']}",
     ]

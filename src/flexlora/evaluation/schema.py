@@ -56,7 +56,17 @@ class Side(TypedDict):
     """Path or hub name; of an arm, what its adapter is on."""
 
 
-class Score(Side):
+class Tested(TypedDict, total=False):
+    """What only some tasks have."""
+
+    tests_passed: Share
+    """Which share of its test cases a sample passed, in the mean; only where programs have cases. `pass_at_k` is strict
+    there: a sample passes if all its tests do."""
+    parts: dict[str, Part]
+    """The scores on each part of the problems, where the task has parts."""
+
+
+class Score(Side, Tested):
     """One variant on one task."""
 
     task: str
@@ -67,11 +77,6 @@ class Score(Side):
     """By k, written as text since JSON has no other keys."""
     statuses: dict[str, int]
     """How many samples ended in each status, commonest first."""
-    tests_passed: NotRequired[Share]
-    """Which share of its test cases a sample passed, in the mean; only where programs have cases. `pass_at_k` is strict
-    there: a sample passes if all its tests do."""
-    parts: NotRequired[dict[str, Part]]
-    """The same for each part of the problems, where the task has parts."""
     path: str
     """The folder with `samples.jsonl` and `results.jsonl`."""
 
