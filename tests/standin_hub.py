@@ -45,7 +45,7 @@ class StandInHub:
 
             def _answer(self, body: bool, posted: bytes = b"") -> None:
                 hub.requests.append(f"{self.command} {self.path}")
-                status, headers, content = hub.respond(unquote(urlparse(self.path).path), posted)
+                status, headers, content = hub.respond(urlparse(self.path).path, posted)
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(content)), **headers}.items():
                     self.send_header(name, value)
@@ -65,11 +65,11 @@ class StandInHub:
         self.server.server_close()
 
     def respond(self, path: str, posted: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of one request."""
+        """Status, headers and body of one request. A revision may have slashes, which are quoted in the path."""
         if match := re.fullmatch(
             r"/api/(datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(/.*)?)?", path
         ):
-            kind, name, what, _, rest = match.groups(default="")
+            kind, name, what, _, rest = map(unquote, match.groups(default=""))
             folder = self.root / kind / name
             if not folder.is_dir():
                 return self._missing("RepoNotFound")
@@ -85,7 +85,7 @@ class StandInHub:
             siblings = [{"rfilename": str(f.relative_to(folder)), "size": f.stat().st_size} for f in files]
             return self._json({"id": name, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
         if match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            kind, name, _, file = match.groups()
+            kind, name, _, file = (unquote(part or "") for part in match.groups())
             found = self.root / ("datasets" if kind else "models") / name / file
             if not found.is_file():
                 return self._missing("EntryNotFound")

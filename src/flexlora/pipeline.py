@@ -260,6 +260,7 @@ def score(run: RunFolder) -> Summary:
             language=problems[0].language,
             path=item.path,
             expected=frozenset((p.task_id, i) for p in problems for i in range(run.recipe.sampling.n)),
+            parts={p.task_id: p.part for p in problems if p.part is not None},
         )
         for item, problems in _with_problems(run)
     ]
@@ -290,6 +291,7 @@ def program_of(problem: Problem, sample: Mapping[str, Any]) -> Program:
         language=problem.language,
         source=problem.program(sample["completion"]),
         timeout_s=problem.timeout_s,
+        cases=problem.cases,
     )
 
 

@@ -39,6 +39,8 @@ class ArmPlan:
     tokens_per_epoch: int
     supervised_tokens_per_epoch: int
     optimizer_steps: int
+    notes: list[str]
+    """What of the training and validation data cannot be used."""
     petaflops: float
     """Rough cost: 4 x parameters x tokens (forward, and backward through frozen weights)."""
 
@@ -64,6 +66,8 @@ class Plan:
     """Language -> programs to run."""
     overlap: list[dict[str, Any]]
     """What training and evaluation share: `arms`, and `tasks` with an `Overlap` each."""
+    notes: list[str] = field(default_factory=list)
+    """What of the tasks' data cannot be evaluated."""
     example: dict[str, str] = field(default_factory=dict)
     """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
 
@@ -93,6 +97,7 @@ class Plan:
                 f"           {arm.optimizer_steps} optimizer steps, about {arm.petaflops:.3g} PFLOP; "
                 f"{arm.validation_examples} validation examples"
             )
+            said += [f"           {note}" for note in arm.notes]
         said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
         programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
         said.append(f"           {self.completions} completions, programs to run: {programs}")
@@ -100,6 +105,7 @@ class Plan:
             of = f"of {', '.join(one['arms'])}: " if len(self.overlap) > 1 else ""
             lines = [f"{of}{line}" for line in sentences(one["tasks"])]
             said += [f"{'overlap' if line is lines[0] else '':<11}{line}" for line in lines]
+        said += [f"note       {note}" for note in self.notes]
         if not self.example:
             return [*said, "nothing is trained"]
         said.append("one training example, as the model sees it:")

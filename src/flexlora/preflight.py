@@ -79,7 +79,8 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     if recipe.quantization:
         problems.attempt(require_bitsandbytes)
-    loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
+    found = [one for task in recipe.tasks if (one := problems.attempt(load_problems, task, recipe.data_dir))]
+    loaded = [task for task, _ in found]
     if executes:
         problems.attempt(partial(_can_run, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
@@ -120,6 +121,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         completions=sum(programs.values()),
         programs=programs,
         overlap=overlap_of(recipe),
+        notes=[note for _, origin in found for note in origin.notes],
         example=_shown(arms[0][1], tokenizer) if arms else {},
     )
 
@@ -259,8 +261,8 @@ def _plan_arm(
     recipe: Recipe, arm: str, base: tuple[Any, int] | None, tasks: Sequence[Sequence[Problem]]
 ) -> tuple[ArmPlan, Tokens] | None:
     of_arm = recipe.arm(arm)
-    examples, _ = load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)
-    validation, _ = load_examples(of_arm.validation, of_arm.data_dir, of_arm.seed)
+    examples, origins = load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)
+    validation, more_origins = load_examples(of_arm.validation, of_arm.data_dir, of_arm.seed)
     initial = None if of_arm.lora.init_adapter is None else find_initial(of_arm.lora.init_adapter)
     for task in tasks:
         refuse_trained(task, [*examples, *trained_before(initial)])
@@ -305,6 +307,7 @@ def _plan_arm(
         tokens_per_epoch=total,
         supervised_tokens_per_epoch=sum(item.supervised for item in tokens),
         optimizer_steps=steps,
+        notes=[note for origin in (*origins, *more_origins) for note in origin.notes],
         petaflops=4 * _parameters(base[0]) * total * (steps / per_epoch) * _passes(of_arm.optimizer) / 1e15,
     )
     return plan, tokens[0]

@@ -59,6 +59,7 @@ def _inputs(run: RunFolder) -> dict[str, Any]:
             "problems": len(problems),
             "prompt_style": problems[0].prompt_style,
             "stop_tokens": sorted({stop for problem in problems for stop in problem.stop_tokens}),
+            **({"comparison": "compat"} if task.compat else {}),
         }
     for arm in recipe.arm_names():
         of_arm = recipe.arm(arm)

@@ -164,7 +164,7 @@ def test_wrong_records_of_ones_own_data_are_named(record: dict[str, object], par
 
 def test_unknown_datasets_and_benchmarks_as_own_data_are_refused() -> None:
     for dataset, part in (
-        ("apps", "unknown dataset 'apps'"),
+        ("appps", "unknown dataset 'appps'"),
         ("openai/openai_humaneval", "is the benchmark humaneval"),
     ):
         with pytest.raises(UsageError, match=part):

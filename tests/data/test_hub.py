@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from flexlora import models
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
+from small_apps import NO_SOLUTION, NO_TESTS, PLAIN, SUM, TWICE, row, write_apps
 from small_evalplus import HALF_ON_HUB, SHARED_ON_HUB, ZERO_ON_HUB
 from small_models import make_model
 from standin_hub import StandInHub
@@ -146,6 +147,38 @@ print(json.dumps(answer))
     for _, _, revision in answer.values():
         assert len(revision) == 40
         assert any(f"/{revision}/" in request for request in hub.requests)
+
+
+def test_apps_loads_from_the_branch_that_the_hub_converts_it_to(hub_root: Path, tmp_path: Path) -> None:
+    splits = {"train": [SUM, TWICE, NO_SOLUTION], "test": [SUM, TWICE, PLAIN, NO_TESTS]}
+    for split, records in splits.items():
+        rows = [row(number, record) for number, record in enumerate(records)]
+        for part in (0, 1):  # in several files, as it is there
+            publish(hub_root, "codeparrot/apps", f"all/{split}/000{part}.parquet", rows[2 * part : 2 * part + 2])
+    data_dir = write_apps(tmp_path / "data", **splits)
+    code = f"""
+import json
+from pathlib import Path
+from flexlora.data.mixture import load_examples
+from flexlora.data.tasks import load_problems
+from flexlora.recipe import DataSource, Task
+folder = Path({str(data_dir)!r})
+problems, origin = load_problems(Task(name="apps"), None)
+same = load_problems(Task(name="apps"), folder)[0]
+assert problems == same
+assert [list(p.cases) for p in problems] == [list(p.cases) for p in same]
+source = DataSource(dataset="apps")
+examples, origins = load_examples([source], None, 0)
+assert examples == load_examples([source], folder, 0)[0]
+print(json.dumps([len(problems), len(examples), [*origin.notes, *origins[0].notes], origin.revision, origin.records]))
+"""
+    with StandInHub(hub_root) as hub:
+        problems, examples, notes, revision, records = in_process(hub, tmp_path / "home", code)
+        asked = [request for request in hub.requests if "codeparrot/apps/resolve" in request]
+    assert (problems, examples, records) == (3, 2, 4)
+    assert [note.split(" apps")[0] for note in notes] == ["1 of 4", "1 of 3"]
+    assert revision == "refs/convert/parquet"
+    assert any("all/test/0001.parquet" in request for request in asked)
 
 
 def test_ones_own_hub_dataset_trains_by_its_column_names(hub_root: Path, tmp_path: Path) -> None:

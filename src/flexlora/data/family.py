@@ -42,6 +42,8 @@ class Family:
     """Its prompt styles, the default first."""
     splits: tuple[str, ...] = ()
     """Its splits, the default first; none where the benchmark has none."""
+    options: tuple[str, ...] = ()
+    """What a recipe may set for its tasks besides style, split and limit."""
     prompt: str
     """What the model is shown, in words."""
     stops: tuple[str, ...] | str
@@ -64,7 +66,9 @@ class Family:
     def row(self) -> dict[str, str]:
         """It in words, by column: what the terminal and the documentation show."""
         stops = self.stops if isinstance(self.stops, str) else " ".join(map(json.dumps, self.stops))
-        source = f"{self.source} at {self.revision[:7]}" if self.revision else self.source
+        commit = self.revision is not None and len(self.revision) == 40
+        revision = self.revision[:7] if self.revision and commit else self.revision
+        source = f"{self.source} at {revision}" if revision else self.source
         return {
             "task": self.name,
             "state": self.state,

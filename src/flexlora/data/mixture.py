@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from flexlora.data import generated, mbpp, own
+from flexlora.data import apps, generated, mbpp, own
 from flexlora.data.source import Origin
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
@@ -32,7 +32,7 @@ def load_examples(
         if not chosen:
             raise UsageError(
                 f"dataset {index}: nothing is left of {source.dataset} (split {source.split}, {len(loaded)} examples) "
-                f"at weight {source.weight}; raise the weight."
+                f"at weight {source.weight}; raise the weight." + "".join(f" {note}." for note in origin.notes)
             )
         examples += chosen
         origins.append(origin)
@@ -40,9 +40,17 @@ def load_examples(
 
 
 def _load(source: DataSource, data_dir: Path | None) -> tuple[list[Example], Origin]:
+    style = source.prompt_style
     if source.dataset == "mbpp":
         own.refuse_options(source, "split", "prompt_style")
-        return mbpp.examples(data_dir, source.split, source.prompt_style)
+        if style not in ("docstring", "three-shot"):
+            raise UsageError(f"data: mbpp has no prompt style {style!r}; it has docstring and three-shot.")
+        return mbpp.examples(data_dir, source.split, style)
+    if source.dataset == "apps":
+        own.refuse_options(source, "split", "prompt_style", "difficulty")
+        if style not in ("original", "bigcode"):
+            raise UsageError(f"data: apps has no prompt style {style!r}; it has {' and '.join(apps.STYLES)}.")
+        return apps.examples(data_dir, source.split, style, source.difficulty)
     if source.dataset.startswith("tiny/"):
         own.refuse_options(source, "split")
         return generated.load_examples(source.dataset, source.split)

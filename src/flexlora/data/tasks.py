@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from flexlora.data import evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
+from flexlora.data import apps, evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
 from flexlora.data.family import Family
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
@@ -18,6 +19,7 @@ FAMILIES: tuple[Family, ...] = (
     mbpp.FAMILY,
     evalplus.HUMANEVAL,
     evalplus.MBPP,
+    apps.FAMILY,
     multipl_e.HUMANEVAL,
     multipl_e.MBPP,
     generated.FAMILY,
@@ -42,10 +44,11 @@ def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Ori
         raise UsageError(f"task {task.name}: no programs are run for it; {family.instead}.")
     problems, origin = family.load(_with_defaults(task, family), data_dir)
     problems = problems[: task.limit]
-    ids = [problem.task_id for problem in problems]
+    ids = Counter(problem.task_id for problem in problems)
     if not ids:
-        raise UsageError(f"task {task.name}: split {task.split!r} holds no problems in {origin.source}.")
-    doubled = {task_id for task_id in ids if ids.count(task_id) > 1}
+        notes = "".join(f" {note}." for note in origin.notes)
+        raise UsageError(f"task {task.name}: split {task.split!r} holds no problems in {origin.source}.{notes}")
+    doubled = {task_id for task_id, count in ids.items() if count > 1}
     if doubled:
         raise UsageError(f"task {task.name}: {min(doubled)} occurs twice in {origin.source}.")
     return problems, origin
@@ -77,6 +80,9 @@ def _with_defaults(task: Task, family: Family) -> Task:
         raise UsageError(f"task {task.name}: no prompt style {style!r}; it has {' and '.join(family.styles)}.")
     if task.split is not None and not family.splits:
         raise UsageError(f"task {task.name}: it has no splits; remove split: {task.split}.")
+    for option in ("difficulty", "compat"):
+        if option not in family.options and (value := getattr(task, option)):
+            raise UsageError(f"task {task.name}: it has no {option} (found {value!r}); remove it.")
     split = task.split or (family.splits[0] if family.splits else None)
     if split is not None and split not in family.splits:
         raise UsageError(f"task {task.name}: no split {split!r}; it has {', '.join(family.splits)}.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flexlora.execution.cases import Cases
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
@@ -26,7 +28,7 @@ class Problem:
     prompt: str
     """Exactly the text given to the model."""
     prompt_style: str
-    """How `prompt` was made from the record: `verbatim`, `stripped`, `docstring` or `three-shot`."""
+    """How `prompt` was made from the record: `verbatim`, `stripped`, `docstring`, ..."""
     stop_tokens: tuple[str, ...]
     prefix: str
     """What the program holds before the completion (the unstripped prompt, as a rule)."""
@@ -38,6 +40,10 @@ class Problem:
     """A solution as a completion, where the data has one."""
     original: str | None = None
     """The `task_id` of the problem that this one is a translation of."""
+    cases: Cases | None = None
+    """Tests with an input each, in place of tests in `suffix`."""
+    part: str | None = None
+    """Which part of the benchmark it belongs to, where parts are scored apart: APPS's difficulty."""
 
     def cut(self, completion: str) -> str:
         """The completion up to the earliest stop token, searched in the completion only."""

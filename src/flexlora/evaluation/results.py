@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flexlora.errors import FlexError
@@ -28,6 +28,8 @@ class TaskResults:
     """task_id -> how many of its samples passed."""
     statuses: Mapping[str, int]
     """status -> how many samples; OutOfMemory and OutputLimit stand here under their own names."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """task_id -> share of its test cases that passed, in the mean over its samples; empty where programs have none."""
 
 
 def read_results(path: Path, expected: Iterable[Key] | None = None) -> TaskResults:
@@ -65,7 +67,20 @@ def read_results(path: Path, expected: Iterable[Key] | None = None) -> TaskResul
     for (task_id, _), record in records.items():
         passes[task_id] += bool(record["passed"])
     statuses = Counter(str(record["status"]) for record in records.values())
-    return TaskResults(most, passes, dict(statuses.most_common()))
+    return TaskResults(most, passes, dict(statuses.most_common()), _shares(path, records, most))
+
+
+def _shares(path: Path, records: Mapping[Key, Record], samples: int) -> dict[str, float]:
+    tests = {key: record["tests"] for key, record in records.items() if record.get("tests")}
+    if without := tests and sorted(set(records) - set(tests)):
+        raise FlexError(
+            f"{path}: {len(without)} results do not say how many tests passed ({name_some(without)}), while the others "
+            "do. Run them again with --overwrite."
+        )
+    shares: dict[str, float] = {}
+    for (task_id, _), counts in sorted(tests.items()):
+        shares[task_id] = shares.get(task_id, 0.0) + counts["passed"] / counts["total"] / samples
+    return shares
 
 
 def name_some(names: Sequence[str | Key], most: int = 5) -> str:

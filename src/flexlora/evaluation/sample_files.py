@@ -94,7 +94,7 @@ def _summary(
     format_: str, tally: Tally, scores: dict[int, Estimate], task: str | None = None, problems: int | None = None
 ) -> dict[str, Any]:
     """Counts and scores, for `--json`. `pass_at_k` is shaped as in a run's `summary.json`."""
-    counts = tally.samples.values()
+    counts, tests_passed = tally.samples.values(), tally.tests_passed()
     return {
         "format": format_,
         "task": task,
@@ -106,6 +106,7 @@ def _summary(
         "pass@1": scores[1].estimate,
         "pass_at_k": {str(k): _interval(score) for k, score in scores.items()},
         "statuses": dict(tally.statuses.most_common()),
+        **({} if tests_passed is None else {"tests_passed": tests_passed}),
     }
 
 
@@ -132,6 +133,11 @@ def in_words(summary: dict[str, Any]) -> str:
             f"pass@{k} {100 * score['estimate']:.1f} %, 95 % interval {100 * score['low']:.1f} to "
             f"{100 * score['high']:.1f} ({score['method'].replace('wilson', 'Wilson')})"
             for k, score in summary["pass_at_k"].items()
+        ),
+        *(
+            f"tests passed {100 * share:.1f} %, in the mean"
+            for share in [summary.get("tests_passed")]
+            if share is not None
         ),
         f"over {problems}, {each} sample{'s' if most != 1 else ''} each; {_read_as(summary)}",
         f"verdicts: {summary['results']}",

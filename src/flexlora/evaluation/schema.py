@@ -32,6 +32,20 @@ class PassAtK(Bounds):
     """The bootstrap interval beside Wilson's; only where `method` is `wilson`."""
 
 
+class Share(Bounds):
+    """A mean share over problems, with its bootstrap interval."""
+
+    estimate: float
+
+
+class Part(TypedDict):
+    """A score on one part of a task's problems, e.g. on those of one difficulty."""
+
+    problems: int
+    pass_at_k: dict[str, PassAtK]
+    tests_passed: NotRequired[Share]
+
+
 class Side(TypedDict):
     """One side of a comparison; the task is the comparison's."""
 
@@ -42,7 +56,17 @@ class Side(TypedDict):
     """Path or hub name; of an arm, what its adapter is on."""
 
 
-class Score(Side):
+class Tested(TypedDict, total=False):
+    """What only some tasks have."""
+
+    tests_passed: Share
+    """Which share of its test cases a sample passed, in the mean; only where programs have cases. `pass_at_k` is strict
+    there: a sample passes if all its tests do."""
+    parts: dict[str, Part]
+    """The scores on each part of the problems, where the task has parts."""
+
+
+class Score(Side, Tested):
     """One variant on one task."""
 
     task: str

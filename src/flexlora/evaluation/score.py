@@ -47,6 +47,17 @@ def score(results: TaskResults, ks: Sequence[int], *, seed: int = 0) -> TaskScor
     )
 
 
+def mean_share(results: TaskResults, *, seed: int = 0) -> Estimate:
+    """The mean over problems of the share of tests passed, with its bootstrap interval.
+
+    Raises:
+        UsageError: there are no shares.
+    """
+    values = list(results.shares.values())
+    interval = bootstrap(values, seed=seed)
+    return Estimate(sum(values) / len(values), interval, "bootstrap")
+
+
 def problem_values(results: TaskResults, k: int) -> list[float]:
     """pass@k of each problem, in the order of `results.passes`."""
     return _values(dict.fromkeys(results.passes, results.samples_per_problem), results.passes, k)

@@ -7,15 +7,25 @@ with each baseline, and every later arm's variant with the first arm's same vari
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.compare import compare
 from flexlora.evaluation.results import Key, TaskResults, read_results
-from flexlora.evaluation.schema import SCHEMA, Comparison, PassAtK, Score, Side, Summary, comparison_record
-from flexlora.evaluation.score import Estimate, score
+from flexlora.evaluation.schema import (
+    SCHEMA,
+    Comparison,
+    Part,
+    PassAtK,
+    Score,
+    Share,
+    Side,
+    Summary,
+    comparison_record,
+)
+from flexlora.evaluation.score import Estimate, mean_share, score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +43,8 @@ class Entry:
     """The folder with `samples.jsonl` and `results.jsonl`, relative to the run directory."""
     expected: frozenset[Key]
     """The (task_id, sample) keys that the recipe asks for."""
+    parts: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """task_id -> the part of the task that it belongs to, e.g. its difficulty; empty where there are no parts."""
 
 
 def score_run(
@@ -71,7 +83,7 @@ def score_run(
 
 def _score(entry: Entry, results: TaskResults, ks: Sequence[int], seed: int) -> Score:
     scored = score(results, ks, seed=seed)
-    return {
+    record: Score = {
         "arm": entry.arm,
         "variant": entry.variant,
         "model": entry.model,
@@ -83,6 +95,35 @@ def _score(entry: Entry, results: TaskResults, ks: Sequence[int], seed: int) -> 
         "statuses": dict(scored.statuses),
         "path": entry.path,
     }
+    if results.shares:
+        record["tests_passed"] = _share(results, seed)
+    if entry.parts:
+        parts = dict.fromkeys(entry.parts.values())
+        record["parts"] = {part: _part(_only(results, entry.parts, part), ks, seed) for part in parts}
+    return record
+
+
+def _part(results: TaskResults, ks: Sequence[int], seed: int) -> Part:
+    scored = score(results, ks, seed=seed)
+    record: Part = {
+        "problems": scored.problems,
+        "pass_at_k": {str(k): _pass_at_k(estimate) for k, estimate in scored.pass_at_k.items()},
+    }
+    if results.shares:
+        record["tests_passed"] = _share(results, seed)
+    return record
+
+
+def _only(results: TaskResults, parts: Mapping[str, str], part: str) -> TaskResults:
+    """The results on one part's problems, without the statuses, which are counted for all."""
+    passes = {task_id: passed for task_id, passed in results.passes.items() if parts[task_id] == part}
+    shares = {task_id: share for task_id, share in results.shares.items() if parts[task_id] == part}
+    return TaskResults(results.samples_per_problem, passes, {}, shares)
+
+
+def _share(results: TaskResults, seed: int) -> Share:
+    mean = mean_share(results, seed=seed)
+    return {"estimate": mean.estimate, "low": mean.interval.low, "high": mean.interval.high}
 
 
 def _comparison(before: Entry, after: Entry, results: Mapping[Entry, TaskResults], k: int, seed: int) -> Comparison:

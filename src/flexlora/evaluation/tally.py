@@ -18,12 +18,21 @@ class Tally:
     samples: Counter[str] = field(default_factory=Counter)
     passes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
+    shares: dict[str, list[float]] = field(default_factory=dict)
+    """Of the problems with test cases, for each sample the share that passed."""
 
-    def add(self, task_id: str, passed: bool, status: str) -> None:
-        """Count one more sample."""
+    def add(self, task_id: str, passed: bool, status: str, share: float | None = None) -> None:
+        """Count one more sample; `share` is that of its test cases that passed."""
         self.samples[task_id] += 1
         self.passes[task_id] += passed
         self.statuses[str(status)] += 1
+        if share is not None:
+            self.shares.setdefault(task_id, []).append(share)
+
+    def tests_passed(self) -> float | None:
+        """The mean share of tests passed, over the problems that have test cases; None where none has."""
+        means = [sum(shares) / len(shares) for shares in self.shares.values()]
+        return sum(means) / len(means) if means else None
 
     def scores(self) -> dict[int, Estimate]:
         """pass@k for every one of `KS` for which each problem has k samples at least."""

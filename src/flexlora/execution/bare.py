@@ -83,8 +83,8 @@ class Bare:
             stdout, stderr, proof = (_Pipe(open_ends) for _ in range(3))
             word = os.urandom(WORD_BYTES // 2).hex().encode()
             os.write(proof.write, word)
-            given = [(os.open("/dev/null", os.O_RDONLY), 0), (stdout.write, 1), (stderr.write, 2)]
-            open_ends.callback(os.close, given[0][0])
+            feed = _Feed(open_ends, job.stdin if phase is Phase.RUN else None)
+            given = [(feed.read, 0), (stdout.write, 1), (stderr.write, 2)]
             if proves_end:
                 given += [(proof.read, READ_WORD), (proof.write, WRITE_FINISHED)]
             started = time.monotonic()
@@ -96,7 +96,8 @@ class Bare:
                 setsid=True,
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
             )
-            end = self._watch(pid, (stdout, stderr), started + timeout_s)
+            feed.given()
+            end = self._watch(pid, (stdout, stderr), feed, started + timeout_s)
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # its number is its own until it is waited for
             _, status, usage = os.wait4(pid, 0)
@@ -118,15 +119,20 @@ class Bare:
                 finished=bytes(proof.data).endswith(FINISHED + word) if proves_end else None,
             )
 
-    def _watch(self, pid: int, pipes: Sequence[_Pipe], deadline: float) -> End:
+    def _watch(self, pid: int, pipes: Sequence[_Pipe], feed: _Feed, deadline: float) -> End:
         """Wait for the process to end, or for a reason to end it; it is not waited for in the kernel's sense."""
         handle = os.pidfd_open(pid)
         poll = select.poll()
         for fd in (handle, *(pipe.read for pipe in pipes)):
             poll.register(fd, select.POLLIN)
+        if feed.write >= 0:
+            poll.register(feed.write, select.POLLOUT)
         try:
             while not self._stopped:
                 ready = dict(poll.poll(TICK_MS))
+                if feed.write in ready and feed.is_done():
+                    poll.unregister(feed.write)
+                    feed.close()
                 for pipe in pipes:
                     if pipe.read in ready and pipe.drain():
                         return End.OUTPUT_LIMIT
@@ -137,6 +143,43 @@ class Bare:
             return End.EXIT
         finally:
             os.close(handle)
+
+
+class _Feed:
+    """What a program reads from standard input: by a pipe, or nothing."""
+
+    def __init__(self, closing: ExitStack, content: bytes | None) -> None:
+        self.read, self.write, self._content = -1, -1, memoryview(content or b"")
+        closing.callback(self.close)
+        if content is None:
+            self.read = os.open("/dev/null", os.O_RDONLY)
+            return
+        ends = os.pipe()
+        self.read, self.write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, HIGH) for end in ends)
+        for end in ends:
+            os.close(end)
+        os.set_blocking(self.write, False)
+
+    def given(self) -> None:
+        """The program has its end now, and is to be the only one."""
+        os.close(self.read)
+        self.read = -1
+
+    def is_done(self) -> bool:
+        """Write what the pipe takes; True where that was all, or nobody reads it any more."""
+        try:
+            self._content = self._content[os.write(self.write, self._content) :] if self._content else self._content
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            return True
+        return not self._content
+
+    def close(self) -> None:
+        for end in (self.read, self.write):
+            if end >= 0:
+                os.close(end)
+        self.read = self.write = -1
 
 
 class _Pipe:

@@ -19,10 +19,10 @@ from typing import Self
 from flexlora.errors import FlexError
 from flexlora.execution.languages import get_language
 from flexlora.execution.sandbox import PROCESSES, SCRATCH_BYTES, Sandbox
-from flexlora.execution.verdict import Program, Status, Verdict
+from flexlora.execution.verdict import Program, Status, TestsPassed, Verdict
 from flexlora.execution.worker import OUTPUT_BYTES
 
-ENGINE = 2
+ENGINE = 3
 """Raised whenever a change of the engine or of a language file can change a verdict."""
 
 
@@ -119,4 +119,5 @@ def as_cached(verdict: Verdict, program: Program) -> Verdict:
 
 def _verdict(record: str) -> Verdict:
     fields = json.loads(record)
-    return Verdict(**(fields | {"status": Status(fields["status"])}))
+    tests = fields.get("tests")
+    return Verdict(**(fields | {"status": Status(fields["status"]), "tests": tests and TestsPassed(**tests)}))

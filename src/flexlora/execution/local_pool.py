@@ -7,16 +7,19 @@ is not believed at once: the program is run again, alone in its pool and cold, a
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from flexlora.execution.judge import doubtful, judge
+from flexlora.execution.outcome import Outcome
 from flexlora.execution.requirements import require_here
 from flexlora.execution.runner import Mode, Runner
 from flexlora.execution.sandbox import Sandbox
 from flexlora.execution.sandboxed import Stopped
-from flexlora.execution.verdict import Program, Verdict
+from flexlora.execution.tests_of_program import judge_cases
+from flexlora.execution.verdict import Program, Status, Verdict
 
 AHEAD = 2
 """Programs read ahead, for each worker."""
@@ -82,13 +85,20 @@ class LocalPool:
             self._done.put(error)
 
     def _judge(self, runner: Runner, program: Program) -> Verdict:
+        if program.cases is not None:
+            return judge_cases(program, partial(self._attempt, runner), compat=self._compat)
+        return self._attempt(runner, program)[0]
+
+    def _attempt(self, runner: Runner, program: Program, believed: Collection[Status] = ()) -> tuple[Verdict, Outcome]:
+        """Run a program; if the verdict is doubtful, and not `believed` all the same, alone and cold once more."""
         with self._turns.together():
             outcome = runner.run(program)
         verdict = judge(program, outcome, compat=self._compat)
-        if not doubtful(verdict, outcome):
-            return verdict
+        if not doubtful(verdict, outcome) or verdict.status in believed:
+            return verdict, outcome
         with self._turns.alone(), self._runner(Mode.COLD) as cold:
-            return judge(program, cold.run(program), compat=self._compat)
+            outcome = cold.run(program)
+        return judge(program, outcome, compat=self._compat), outcome
 
     @contextmanager
     def _runner(self, mode: Mode) -> Iterator[Runner]:

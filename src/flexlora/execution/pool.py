@@ -238,7 +238,7 @@ class _Execution:
                 versions[program.language] = self._pool.version_of(program.language)
             key = key_of(program, versions[program.language], compat=self._compat, sandbox=self._sandbox)
             if leader := self._running.get(key):
-                leader.followers.append(replace(program, source=""))
+                leader.followers.append(replace(program, source="", stdin=None, cases=None))
                 self._waiting += 1
             elif verdict := self._known.get(key, program):
                 yield verdict

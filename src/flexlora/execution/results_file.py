@@ -42,6 +42,8 @@ class Done:
     """How it was reached, where not in the usual way; see `marks_of`."""
     offset: int
     """Where its line begins in the file."""
+    share: float | None = None
+    """Of its test cases, how many passed; None where it has none."""
 
 
 def recorded(path: Path) -> dict[Key, Done]:
@@ -59,7 +61,9 @@ def recorded(path: Path) -> dict[Key, Done]:
                 "Choose another --output."
             )
         sha256, marks = record.get("program_sha256"), {name: record[name] for name in MARKS if name in record} or USUAL
-        results[intern(task_id), sample] = Done(passed, intern(str(status)), sha256, marks, offset)
+        tests = record.get("tests")
+        share = tests["passed"] / tests["total"] if tests else None
+        results[intern(task_id), sample] = Done(passed, intern(str(status)), sha256, marks, offset, share)
     return results
 
 

@@ -65,6 +65,8 @@ class Runner:
         except SandboxBroken as error:
             self._drop_worker()
             return Outcome(phase=Phase.SETUP, end=End.BROKEN, exit_code=None, stdout="", stderr=str(error))
+        if program.stdin is not None:
+            outcome = dataclasses.replace(outcome, finished=None)  # judged by its output, wherever it ended
         if outcome.exit_code == SIGKILLED and oom_kills_of_the_machine() > before:
             return dataclasses.replace(outcome, oom_killed=True)
         return outcome
@@ -208,6 +210,7 @@ def job_of(
         memory_limit=language.memory_limit,
         proves_end=language.proves_end,
         environment=language.environment,
+        stdin=None if program.stdin is None else program.stdin.encode("utf-8", "surrogatepass"),
     )
 
 

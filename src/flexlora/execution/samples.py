@@ -14,15 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from flexlora.errors import FlexError, UsageError
+from flexlora.execution.cases import Case, Cases
 from flexlora.execution.how import How
 from flexlora.execution.languages import LANGUAGES
 from flexlora.execution.pool import execute
 from flexlora.execution.results_file import Done, Key, marks_of, recorded
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.files import append_jsonl, read_jsonl
+
+TEST_RUNNERS = ("go", "d")
+"""Languages whose run command is a test runner."""
+MOST_SECONDS = 3600
 
 Programs = Iterable[Program] | Callable[[], Iterable[Program]]
 """Programs that can be read more than once: a list or the like, or a function that begins anew."""
@@ -177,9 +182,11 @@ def _held(path: Path) -> Iterator[None]:
 
 
 def read_programs(path: Path) -> Iterator[Program]:
-    """Whole programs from a JSONL file with `language` and `program`, and optionally `task_id` and `sample`.
+    """Whole programs from a JSONL file with `language` and `program`, and optionally more.
 
-    Without a `task_id` it is `program/LINE`; without a `sample` it is the lowest that the task has free.
+    Without a `task_id` it is `program/LINE`; without a `sample` it is the lowest that the task has free. `cases` is a
+    list of `{"input": TEXT, "output": TEXT}`: the program is run for each, and must write the output; `timeout_s` is
+    the limit of each run.
 
     Raises:
         UsageError: a field is missing or of the wrong type, or the language is unknown; names file and line.
@@ -194,7 +201,32 @@ def read_programs(path: Path) -> Iterator[Program]:
         task_id = record.get("task_id", f"program/{line}")
         if not isinstance(task_id, str):
             raise _field_error(path, line, "task_id", "a string", record)
-        yield Program(task_id, numbers.of(line, record, task_id), record["language"], record["program"])
+        timeout_s = record.get("timeout_s")
+        if timeout_s is not None and (type(timeout_s) not in (int, float) or not 0 < timeout_s <= MOST_SECONDS):
+            raise _field_error(path, line, "timeout_s", f"a number of seconds above 0, {MOST_SECONDS} at most", record)
+        yield Program(
+            task_id,
+            numbers.of(line, record, task_id),
+            record["language"],
+            record["program"],
+            timeout_s,
+            cases=_cases(path, line, record) if "cases" in record else None,
+        )
+
+
+def _cases(path: Path, line: int, record: Mapping[str, Any]) -> Cases:
+    given, expected = record["cases"], 'a list of {"input": text, "output": text}, at least one'
+    if not isinstance(given, list) or not given:
+        raise _field_error(path, line, "cases", expected, record)
+    for case in given:
+        if not isinstance(case, dict) or not all(isinstance(case.get(name), str) for name in ("input", "output")):
+            raise _field_error(path, line, "cases", expected, record)
+    if record["language"] in TEST_RUNNERS:
+        raise UsageError(
+            f"{path}, line {line}: `cases` do not go with {record['language']}, whose programs are run as tests and "
+            "read no input; put the tests into the program."
+        )
+    return Cases.of([Case(input=case["input"], expected=case["output"]) for case in given])
 
 
 class SampleNumbers:

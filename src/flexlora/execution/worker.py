@@ -48,6 +48,8 @@ class Job:
     proves_end: bool
     """The run command proves that the program came to its end (`inside/python_main.py`)."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes | None = None
+    """What the run reads, by a pipe; None: nothing. The compiler reads nothing in any case."""
 
 
 class Worker:
@@ -96,6 +98,7 @@ class Worker:
                 RLIMITS[job.memory_limit]: job.memory_bytes,
             },
             "files": [(name, len(content)) for name, content in job.files.items()],
+            "stdin_bytes": None if job.stdin is None else len(job.stdin),
             "output_bytes": OUTPUT_BYTES,
             "scratch_bytes": SCRATCH_BYTES,
             "scratch_files": SCRATCH_FILES,
@@ -104,8 +107,9 @@ class Worker:
             self.sandbox.limit_memory(job.memory_bytes)
         except OSError as error:
             raise SandboxBroken(f"The memory limit cannot be set: {error}") from error
-        header, body = json.dumps(request).encode(), b"".join(job.files.values())
-        self.sandbox.send(struct.pack("!II", len(header), len(body)) + header + body)
+        header, size = json.dumps(request).encode(), sum(map(len, job.files.values())) + len(job.stdin or b"")
+        self.sandbox.send(struct.pack("!II", len(header), size) + header + b"".join(job.files.values()))
+        self.sandbox.send(job.stdin or b"")
         answer, output = self._answer(PATIENCE * sum(timeout_s for _, timeout_s in stages) + OVERTIME_S)
         killed = self.sandbox.oom_killed()  # asked after every program, so that it is about this one
         outcome = _outcome(answer, output, compiles=job.compile is not None)

@@ -13,7 +13,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4"]
 TargetPreset = Literal["mlp", "paper", "attention", "all"]
 Variant = Literal["base", "adapter", "merged"]
-PromptStyle = Literal["docstring", "three-shot", "stripped", "verbatim"]
+PromptStyle = Literal["docstring", "three-shot", "stripped", "verbatim", "original", "bigcode"]
+Difficulty = Literal["introductory", "interview", "competition"]
 
 EMBEDDED = "tiny"
 """Name of the model that comes with FLeX; a folder of that name is `./tiny`."""
@@ -58,21 +59,42 @@ class DataSource(Section):
     """One training or validation dataset of a mixture."""
 
     dataset: str = Field(
-        description="`mbpp`, `tiny/SET/LANG`, the path of a JSONL file, or the id of a Hugging Face hub dataset "
-        "(`owner/name`)."
+        description="`mbpp`, `apps`, `tiny/SET/LANG`, the path of a JSONL file, or the id of a Hugging Face hub "
+        "dataset (`owner/name`)."
     )
-    split: str = Field("train", description="Split; for `mbpp`: prompt, train, validation, test or all.")
+    split: str = Field(
+        "train", description="Split; for `mbpp`: prompt, train, validation, test or all; for `apps`: train or test."
+    )
     weight: float = Field(
         1.0,
         gt=0,
         description="How often each example is seen per epoch: 2 twice, 0.25 a fixed random quarter of the examples.",
     )
-    prompt_style: Literal["docstring", "three-shot"] = Field("docstring", description="Prompt style, for `mbpp`.")
+    prompt_style: Literal["docstring", "three-shot", "original", "bigcode"] = Field(
+        "docstring",
+        description="Prompt style: `docstring` or `three-shot` for `mbpp`; for `apps` `original` (its default) or "
+        "`bigcode`.",
+    )
+    difficulty: tuple[Difficulty, ...] = Field(
+        (), description="For `apps`: only problems of these difficulties; none named means all."
+    )
     prompt_column: str = Field("prompt", description="Column that holds the prompt, for your own data.")
     completion_column: str = Field("completion", description="Column that holds the completion, for your own data.")
     config: str | None = Field(None, description="Configuration (subset) of a hub dataset.")
     revision: str | None = Field(None, description="Revision (commit, tag or branch) of a hub dataset.")
     limit: int | None = Field(None, ge=1, description="Use the first so many examples only.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("dataset") == "apps":
+            return {"prompt_style": "original", **values}
+        return values
+
+    @field_validator("difficulty", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("dataset")
     @classmethod
@@ -347,10 +369,16 @@ class Task(Section):
     prompt_style: PromptStyle | None = Field(
         None,
         description="One of the task's own (`flexlora tasks`); null is the first: for mbpp `docstring` (or "
-        "`three-shot`), for multipl-e `stripped` (or `verbatim`).",
+        "`three-shot`), for apps `original` (or `bigcode`), for multipl-e `stripped` (or `verbatim`).",
     )
     split: str | None = Field(
         None, description="One of the task's own, where it has any; null is the first: for mbpp `test`."
+    )
+    difficulty: tuple[Difficulty, ...] = Field(
+        (), description="For `apps`: only problems of these difficulties; none named means all."
+    )
+    compat: bool = Field(
+        False, description="For `apps`: compare outputs as its own harness does, which lets more pass."
     )
     limit: int | None = Field(None, ge=1, description="Evaluate the first so many problems only.")
 
@@ -358,6 +386,11 @@ class Task(Section):
     @classmethod
     def _one_place(cls, name: str) -> str:
         return absolute_if_local(name) if name.endswith(".jsonl") else name
+
+    @field_validator("difficulty", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 def task_from_name(value: Any) -> Any:

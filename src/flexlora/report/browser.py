@@ -126,7 +126,10 @@ def _entry(score: Score, summary: Summary) -> dict[str, Any]:
 def _encode(entry: int, score: Score, sample: Record, texts: dict[tuple[str, str], int]) -> dict[str, Any]:
     task_id = str(sample["task_id"])
     verdict = sample["verdict"]
+    tests = verdict.get("tests")
     facts: Sequence[tuple[str, Any]] = (
+        ("tests passed", tests and f"{tests['passed']} of {tests['total']}"),
+        ("first failed", tests and tests["first_failed"] and f"test {tests['first_failed']}, {tests['reason']}"),
         ("exit code", verdict.get("exit_code")),
         ("ran", verdict.get("wall_s")),
         ("generation ended by", sample.get("finish_reason")),

@@ -67,6 +67,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         tables=[_score_table(summary, k) for k in _ks(summary)],
         languages=matrix(summary),
         overlap=words.overlap_notes(summary, named=None),
+        tests_rows=words.tests_rows(summary),
         statuses=words.statuses_in_order(summary),
         score_figures=score_figures(summary),
         difference_figures=difference_figures(summary),

@@ -21,8 +21,11 @@ from flexlora.report.matrix import matrix, print_matrix_of_languages
 from flexlora.report.words import (
     BETTER,
     NO_DIFFERENCE,
+    STRICT,
     WORSE,
+    CasesRow,
     chance_note,
+    data_notes,
     language_name,
     method_note,
     overlap_notes,
@@ -37,6 +40,7 @@ from flexlora.report.words import (
     side_name,
     statuses_in_order,
     task_name,
+    tests_rows,
     tiny_note,
     verdict,
 )
@@ -58,7 +62,11 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     for k in _ks(summary["scores"]):
         for scores in _column_groups(summary["scores"], max(2, (console.width - TASK) // CELL)):
             console.print(_score_table(summary, scores, k))
+    if rows := tests_rows(summary):
+        console.print(_tests_table(rows))
+        _print_notes(console, [STRICT])
     console.print(_status_table(summary))
+    _print_notes(console, data_notes(summary))
     _print_notes(console, [resource_note(summary)])
     compared = summary["comparisons"]
     shown = [one for one in compared if len(compared) <= SENTENCES or verdict(one) != NO_DIFFERENCE]
@@ -216,6 +224,23 @@ def _score_cell(score: Score | None, k: str, difference: Comparison | None) -> T
         cell.append(f" {len(difference['gained'])}↑ {len(difference['lost'])}↓")
         cell.append(f"\n{p_text(difference['p_value'])}", colour)
     return cell
+
+
+def _tests_table(rows: Sequence[CasesRow]) -> Table:
+    title = "Programs with tests, in %, 95 % interval"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("task and variant", overflow="fold", ratio=1)
+    for column in ("problems", "strict", "tests"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for task in dict.fromkeys(row.task for row in rows):
+        table.add_row(Text(task, "bold"))
+        for row in rows:
+            if row.task == task:
+                name = Text(f"  {row.name}") if row.part is None else Text(f"    {row.part}", "dim")
+                strict = Text.assemble(row.strict, (f" {row.strict_range}", "dim"))
+                share = Text.assemble(row.share, (f" {row.share_range}", "dim"))
+                table.add_row(name, str(row.problems), strict, share)
+    return table
 
 
 def _status_table(summary: Summary) -> Table:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from flexlora.data.overlap_words import NAMED, sentences
 from flexlora.evaluation.compare import EXACT_MCNEMAR
-from flexlora.evaluation.schema import Comparison, Score, Side, Summary
+from flexlora.evaluation.schema import Comparison, PassAtK, Score, Share, Side, Summary
 from flexlora.recipe import EMBEDDED
 
 SIGNIFICANCE = 0.05
+STRICT = "Strict: pass@1, where a program passes if all its tests do. Tests: the share of its tests that it passed."
 VERDICTS = BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 RESOURCE_LIMITS = ("OutOfMemory", "OutputLimit")
 STATUS_ORDER = ("OK", "SyntaxError", "Exception", "Timeout", *RESOURCE_LIMITS)
@@ -37,6 +39,21 @@ LANGUAGE_NAMES = {
     "d": "D",
     "swift": "Swift",
 }
+
+
+class CasesRow(NamedTuple):
+    """One line on programs with test cases, numbers in percent as they are shown."""
+
+    task: str
+    name: str
+    part: str | None
+    """None: all problems of the task."""
+    problems: int
+    strict: str
+    """pass@1; empty where the run does not report it."""
+    strict_range: str
+    share: str
+    share_range: str
 
 
 def language_name(code: str) -> str:
@@ -152,6 +169,44 @@ def _spread(count: Counter[str]) -> str:
             else f"{decided}."
         )
     return ", ".join(f"{decided} on {count[decided]}" for decided in VERDICTS if count[decided]) + f" of {tasks}."
+
+
+def tests_rows(summary: Summary) -> list[CasesRow]:
+    """How programs with test cases fared: a row for each score, then one for each part of its problems."""
+    rows = []
+    for score in summary["scores"]:
+        if "tests_passed" not in score:
+            continue
+        name = score_name(score, summary["scores"])
+        rows.append(_tests_row(score["task"], name, None, score["problems"], score["pass_at_k"], score["tests_passed"]))
+        rows += [
+            _tests_row(score["task"], name, part, of["problems"], of["pass_at_k"], of["tests_passed"])
+            for part, of in score.get("parts", {}).items()
+            if "tests_passed" in of
+        ]
+    return rows
+
+
+def _tests_row(
+    task: str, name: str, part: str | None, problems: int, pass_at_k: dict[str, PassAtK], share: Share
+) -> CasesRow:
+    strict = pass_at_k.get("1")
+    return CasesRow(
+        task,
+        name,
+        part,
+        problems,
+        percent(strict["estimate"]) if strict else "",
+        score_range(strict["low"], strict["high"]) if strict else "",
+        percent(share["estimate"]),
+        score_range(share["low"], share["high"]),
+    )
+
+
+def data_notes(summary: Summary) -> list[str]:
+    """What of the tasks' data could not be evaluated."""
+    tasks = summary["provenance"].get("tasks", {})
+    return [f"{note}." for task in tasks.values() for note in task["data"].get("notes", ())]
 
 
 def chance_note(comparisons: Sequence[Comparison]) -> str:

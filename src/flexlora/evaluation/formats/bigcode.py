@@ -44,6 +44,11 @@ class Generations:
         self._path = path
         self._name = stem(path).rsplit("_", 1)[-1]
         name = task or _task_of(path, self._name)
+        if name == "apps":
+            raise UsageError(
+                f"{path}: a list of generations names no problems, and those of apps that have no tests are left out "
+                "here, so that places would not fit. Write lines of `task_id, completion` with ids like APPS/test/0000."
+            )
         self.task: str | None = name
         self._problems, _ = load_problems(Task(name=name), data_dir)
         self.problems: int | None = len(self._problems)

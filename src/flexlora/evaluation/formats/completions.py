@@ -33,7 +33,7 @@ from flexlora.recipe import Task
 
 PLUS = ("humaneval+", "mbpp+")
 RUN_AS_THEY_ARE = ("humaneval", "mbpp", *PLUS)
-TASK_OF_IDS = {"HumanEval/": "humaneval", "MBPP/": "mbpp", "Mbpp/": "mbpp"}
+TASK_OF_IDS = {"HumanEval/": "humaneval", "MBPP/": "mbpp", "Mbpp/": "mbpp", "APPS/": "apps"}
 """How the task_ids of a task begin; MBPP's as we and as EvalPlus write them."""
 
 
@@ -49,6 +49,8 @@ class Completions:
         self.task: str | None = name
         # MBPP's files hold one split or another; their ids tell the problems apart.
         split = "all" if name == "mbpp" and self._style != "three-shot" else None
+        if name == "apps":
+            split = field(first, "task_id", str, f"{path}, line 1").removeprefix("APPS/").partition("/")[0]
         problems, _ = load_problems(Task(name=name, prompt_style=self._style, split=split), data_dir)
         self.problems = None if split else len(problems)
         self._by_id = {problem.task_id: problem for problem in problems}
@@ -69,6 +71,7 @@ class Completions:
                     language=problem.language,
                     source=self._solution(line, record, problem) + problem.suffix,
                     timeout_s=problem.timeout_s,
+                    cases=problem.cases,
                 ),
             )
 
@@ -92,7 +95,7 @@ class Completions:
         where = f"{self._path}, line {line}"
         if self._solutions and ("solution" in record or "completion" not in record):
             solution: str = field(record, "solution", str, where)
-            return solution
+            return (problem.prefix if problem.cases else "") + solution
         completion = field(record, "completion", str, where)
         return problem.prefix + (completion if self.task in RUN_AS_THEY_ARE else problem.cut(completion))
 

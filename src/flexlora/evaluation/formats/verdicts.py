@@ -60,7 +60,7 @@ def tally_of(path: Path) -> Tally:
                 f"{path}: {task_id} sample {sample} has no verdict, because the sandbox failed. Take that line out and "
                 "execute the samples again."
             )
-        tally.add(task_id, result.passed, result.status)
+        tally.add(task_id, result.passed, result.status, result.share)
     return tally
 
 

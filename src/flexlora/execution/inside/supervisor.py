@@ -156,12 +156,21 @@ class Supervision:
 
     def start(self, bundle: bytes) -> None:
         self.report, report_end = os.pipe()
+        self.feed, self.input = -1, memoryview(b"")
+        size = self.request["stdin_bytes"]
+        if size is not None:
+            bundle, self.input = bundle[: len(bundle) - size], memoryview(bundle)[len(bundle) - size :]
         text = json.dumps(self.request).encode()  # its names may be many, too many for one packet
         file = os.memfd_create("program")
         with os.fdopen(os.dup(file), "wb") as writer:
             writer.write(text + bundle)
         os.lseek(file, len(text), os.SEEK_SET)
         theirs = [report_end, file] + [fd for stage in self.stages for fd in stage.writes]
+        if size is not None:
+            fed, self.feed = os.pipe()
+            os.set_blocking(self.feed, False)
+            self.poll.register(self.feed, select.POLLOUT)
+            theirs.append(fed)
         socket.send_fds(self.zygote, [b"%d" % len(text)], theirs)
         for fd in theirs:
             os.close(fd)
@@ -181,12 +190,27 @@ class Supervision:
                 if fd == self.report:
                     if not self.read_events():
                         self.poll.unregister(fd)
+                elif fd == self.feed:
+                    self.write_input()
                 elif self.streams[fd].drain(fd, self.limit):
                     self.poll.unregister(fd)
                     if self.streams[fd].sizes[fd] > self.limit:
                         self.stop("output")
             if self.end is None and time.monotonic() >= self.check_at:
                 self.check_time()
+
+    def write_input(self) -> None:
+        """Give the program more of its input; at the end of it, or of all who could read it, close the pipe."""
+        try:
+            self.input = self.input[os.write(self.feed, self.input[:ROOM]) :] if self.input else self.input
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self.input = memoryview(b"")
+        if not self.input:
+            self.poll.unregister(self.feed)
+            os.close(self.feed)
+            self.feed = -1
 
     def read_events(self) -> bool:
         """Take init's reports; False at their end."""
@@ -255,6 +279,8 @@ class Supervision:
         for stage in self.stages:
             stage.close()
         os.close(self.report)
+        if self.feed >= 0:
+            os.close(self.feed)
         header = {
             "stage": self.stage,
             "end": self.end or "exit",
@@ -273,11 +299,14 @@ def supervise(host: int, zygote: socket.socket, zygote_pid: int) -> NoReturn:
     write_message(host, {"ready": True}, b"")
     while True:
         try:
-            request, bundle = read_message(host)
+            message = read_message(host)
         except (EOFError, ConnectionResetError):
             os._exit(0)
-        request["zygote"] = zygote_pid
-        write_message(host, *Supervision(host, zygote, request, bundle).run())
+        message[0]["zygote"] = zygote_pid
+        supervision = Supervision(host, zygote, *message)
+        del message  # an input may be large, and the next one need not meet it
+        write_message(host, *supervision.run())
+        del supervision
 
 
 # The zygote
@@ -423,6 +452,7 @@ def be_init(
         for i, stage in enumerate(stages):
             os.write(report, b"start %d\n" % i)
             output, errors = streams[2 * i : 2 * i + 2]
+            feed = streams[-1] if i == len(stages) - 1 and request["stdin_bytes"] is not None else -1
             proof = Proof()
             os.write(score, b"1000")  # should the machine run out of memory, the program is to go first
             if stage["argv"] is None:
@@ -432,6 +462,8 @@ def be_init(
                     signal.signal(signal.SIGINT, signal.default_int_handler)
                     call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
                     os.setsid()
+                    if feed >= 0:
+                        os.dup2(feed, 0)
                     os.dup2(output, 1)
                     os.dup2(errors, 2)
                     os.dup2(proof.write, WRITE_FINISHED, inheritable=False)
@@ -439,7 +471,10 @@ def be_init(
                     os.closerange(READ_WORD, WRITE_FINISHED)
                     return proof.word, WRITE_FINISHED, environment
             else:
-                pid = start_command(stage["argv"], environment, output, errors, proof if stage["proves_end"] else None)
+                given = [(feed, 0)] * (feed >= 0) + [(output, 1), (errors, 2)]
+                pid = start_command(stage["argv"], environment, given, proof if stage["proves_end"] else None)
+            if feed >= 0:
+                os.close(feed)  # once the program has closed it, nobody can read it any more
             os.write(score, own_score)
             code = wait_for_code(pid) if pid else 127
             if code or i == len(stages) - 1:
@@ -512,12 +547,17 @@ def limit(limits: dict[str, int]) -> int:
     return score
 
 
-def start_command(argv: list[str], environment: dict[str, str], output: int, errors: int, proof: Proof | None) -> int:
+def start_command(
+    argv: list[str], environment: dict[str, str], given: list[tuple[int, int]], proof: Proof | None
+) -> int:
     """Start a command without the cost of a fork; its process, 0 where it cannot be started.
 
     All other descriptors close by themselves: Python's own do, and those received were made to in `serve`.
+
+    Args:
+        given: descriptors of ours, each with the number that it has in the program; standard error last.
     """
-    given = [(output, 1), (errors, 2)]
+    errors = given[-1][0]
     if proof:
         given += [(proof.read, READ_WORD), (proof.write, WRITE_FINISHED)]
     try:
