@@ -98,6 +98,9 @@ def open_run(recipe: Recipe, path: Path, overwrite: bool = False) -> RunFolder:
         return run  # killed while deleting, which `begin` will finish
     if _is_run(path):
         changed = {} if overwrite else differences(dumped(existing(path).recipe), dumped(recipe))
+        if not any(path.rglob("samples*.jsonl")):
+            # Nothing is generated yet, so what is trained may be evaluated by another engine.
+            changed = {key: values for key, values in changed.items() if not key.startswith("engine.")}
         if changed:
             listed = "\n".join(f"- {key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items())
             raise UsageError(

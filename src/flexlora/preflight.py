@@ -22,8 +22,9 @@ from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
 from flexlora.errors import UsageError
 from flexlora.execution import How
-from flexlora.folder import RunFolder, existing
+from flexlora.folder import Evaluation, RunFolder, existing
 from flexlora.fourier import FourierPenalty
+from flexlora.generation import Server, refuse_unserved
 from flexlora.models import encode_prompt
 from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
 from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
@@ -59,11 +60,12 @@ class _Problems:
             raise UsageError("nothing was started:\n" + "\n".join(f"- {problem}" for problem in self.found))
 
 
-def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
+def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: Unpack[How]) -> Plan:
     """Check everything that a run needs, and plan it.
 
     Args:
         executes: whether programs are to be run; if not, no sandbox and no toolchains are needed.
+        generates: whether completions are to be made; if not, no server is needed.
         how: how they are, as in `flexlora.execution.execute`.
 
     Raises:
@@ -82,8 +84,12 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         problems.attempt(partial(execution.require, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
     problems.attempt(_trackers_known, recipe)
+    if recipe.engine.is_remote and generates:
+        # Arms that are yet to be trained cannot be served yet; generation looks again.
+        ready = [item for item in run.evaluations() if item.arm is None or run.adapter(item.arm).is_dir()]
+        problems.attempt(check_served, recipe, ready)
     base = None
-    for name in (recipe.model, *recipe.baselines):
+    for name in filter(recipe.is_local, (recipe.model, *recipe.baselines)):
         model = problems.attempt(_model, recipe, name)
         base = model if name == recipe.model else base
         tokenizer = problems.attempt(models.load_tokenizer, recipe.source(name))
@@ -95,9 +101,8 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     planned = [problems.attempt(_plan_arm, recipe, arm, base, loaded) for arm in recipe.arm_names()]
     arms = [plan for plan in planned if plan is not None]
     problems.raise_if_any()
-    assert base is not None
+    assert base is not None or not recipe.is_local(recipe.model)
     assert dtype is not None
-    tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     evaluations = run.evaluations()
     per_task = {task[0].task: len(task) for task in loaded}
     language_of = {task[0].task: task[0].language for task in loaded}
@@ -108,8 +113,9 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     return Plan(
         name=recipe.name,
         model=recipe.model,
-        parameters=_parameters(base[0]),
-        weights_gb=(weight_bytes(base[0], dtype) if recipe.quantization else base[1]) / 1e9,
+        engine=_engine_in_words(run),
+        parameters=None if base is None else _parameters(base[0]),
+        weights_gb=base and (weight_bytes(base[0], dtype) if recipe.quantization else base[1]) / 1e9,
         device=str(models.device()),
         dtype=str(dtype).removeprefix("torch."),
         quantization=recipe.quantization,
@@ -117,8 +123,37 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         tasks=per_task,
         completions=sum(programs.values()),
         programs=programs,
-        example=_shown(arms[0][1], tokenizer) if arms else {},
+        example=_shown(arms[0][1], models.load_tokenizer(recipe.source(recipe.model))) if arms else {},
     )
+
+
+def check_served(recipe: Recipe, evaluations: Sequence[Evaluation]) -> None:
+    """Make sure that the recipe's server has the models of these evaluations.
+
+    Raises:
+        UsageError: it does not answer, or lacks one.
+    """
+    names = _served_names(recipe, evaluations)
+    with Server(recipe.engine) as server:
+        refuse_unserved(server, names)
+
+
+def _served_names(recipe: Recipe, evaluations: Sequence[Evaluation]) -> dict[str, str]:
+    """What is evaluated -> its name on the server."""
+    named = {
+        f"{item.arm}/{item.variant}" if item.arm else item.model if item.variant == "baseline" else item.variant: (
+            recipe.engine.served_name(item.arm, item.variant, item.model)
+        )
+        for item in evaluations
+    }
+    return {who: name for who, name in named.items() if name is not None}
+
+
+def _engine_in_words(run: RunFolder) -> str | None:
+    if not run.recipe.engine.is_remote:
+        return None
+    served = ", ".join(f"{who} as {name}" for who, name in _served_names(run.recipe, run.evaluations()).items())
+    return f"{run.recipe.engine.base_url}: {served}"
 
 
 def _places_differ(run: RunFolder) -> None:

@@ -39,16 +39,48 @@ ExecutorOption = Annotated[
     Literal["local", "ray"],
     typer.Option("--executor", help="Where programs run: here, or on all nodes of a Ray cluster that runs already."),
 ]
+EngineOption = Annotated[
+    Literal["transformers", "openai"] | None,
+    typer.Option("--engine", help="What generates: this process, or an OpenAI-compatible server."),
+]
+BaseUrlOption = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="With --engine openai: the server, with its /v1.")
+]
 ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm; repeatable.")]
 
 
 def target_of(target: str, output: Path | None, overrides: list[str] | None) -> tuple[Any, Path | None, list[str]]:
     """The arguments of `pipeline.start` for a recipe, or for a run directory, whose recipe is read from it."""
+    given = overrides or []
     if not is_run(target):
-        return target, output, overrides or []
-    if overrides or output:
-        raise UsageError(f"{target} is a run: its recipe is fixed; --set and --output go with a recipe.")
-    return str(Path(target) / "recipe.yaml"), Path(target), []
+        return target, output, given
+    if output or not all(override.startswith("engine.") for override in given):
+        raise UsageError(
+            f"{target} is a run: its recipe is fixed; --output and --set go with a recipe (but for --set engine.KEY)."
+        )
+    return str(Path(target) / "recipe.yaml"), Path(target), given
+
+
+def engine_set(engine: str | None, base_url: str | None) -> list[str]:
+    """`--engine` and `--base-url` as what `--set` would say."""
+    named = [f"engine.name={engine}"] if engine else []
+    return named + ([f"engine.base_url={base_url}"] if base_url else [])
+
+
+def engine_of(overrides: list[str]) -> Any:
+    """The engine that overrides of `engine.KEY` describe, where there is no recipe.
+
+    Raises:
+        UsageError: they set something else, or contradict each other.
+    """
+    from flexlora.recipe import Engine, checked, merged, parse_override
+
+    values: dict[str, Any] = {}
+    for override in overrides:
+        values = merged(values, parse_override(override))
+    if values.keys() - {"engine"}:
+        raise UsageError("--set: with --prompt there is no recipe; only engine.KEY can be set.")
+    return checked(Engine, values.get("engine", {}), "engine.")
 
 
 def is_run(target: str) -> bool:

@@ -6,11 +6,12 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from flexlora.errors import UsageError
+from flexlora.recipe.engine import Engine
 from flexlora.recipe.sections import (
     SECTIONS,
     DataSource,
@@ -31,11 +32,29 @@ from flexlora.recipe.sections import (
     task_from_name,
 )
 
+S = TypeVar("S", bound=Section)
+
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED_ARM_NAMES = ("base", "baselines")
 
 # Changing these does not change a run's results, so a run may be continued with other values.
-FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to", "train.sharding")
+FREE_KEYS = (
+    "engine.api_key_env",
+    "engine.base_url",
+    "engine.concurrency",
+    "engine.max_stops",
+    "engine.retries",
+    "engine.timeout_s",
+    "execution.overlap",
+    "execution.workers",
+    "sampling.batch_size",
+    "sampling.k",
+    "sampling.preset",
+    "train.report_to",
+    "train.sharding",
+)
+GROWING_KEYS = ("sampling.n",)
+"""These may be raised: a sample is the same however many are drawn, so what is there stays."""
 
 
 class Recipe(Section):
@@ -85,6 +104,7 @@ class Recipe(Section):
         {},
         description="Named sets of overrides, each trained and evaluated in this run; none means one, `main`.",
     )
+    engine: Engine = Field(Engine(), description="What generates completions.")
     execution: Execution = Field(Execution(), description="How programs are run.")
     seed: int = Field(0, ge=0, description="Seed of adapter initialisation, data order, dropout and sampling.")
 
@@ -128,9 +148,33 @@ class Recipe(Section):
                     f"arms: {arm!r} cannot name an arm; use letters, digits, '.', '_' or '-', and not "
                     f"{' or '.join(RESERVED_ARM_NAMES)}"
                 )
+        problems += self._engine_problems()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _engine_problems(self) -> list[str]:
+        """What the engine's names of models and the variants do not agree on."""
+        if not self.engine.is_remote:
+            return []
+        merged_names = [f"{arm}/merged" for arm in self.arm_names()]
+        known = ["base", *self.arm_names(), *merged_names, *self.baselines]
+        problems = [
+            f"engine.models: {name!r} is nothing that is evaluated; there are {', '.join(known)}"
+            for name in self.engine.models
+            if name not in known
+        ]
+        unnamed = [name for name in merged_names if "merged" in self.variants and name not in self.engine.models]
+        if unnamed:
+            problems.append(
+                f"variants: merged with engine openai needs the merged model's name on the server: engine.models has "
+                f"no {unnamed[0]!r} (flexlora merge makes a model that can be served)"
+            )
+        return problems
+
+    def is_local(self, model: str) -> bool:
+        """Whether a model is loaded here: to be trained, or to generate."""
+        return not self.engine.is_remote or (model == self.model and bool(self.arm_names()))
 
     def source(self, model: str) -> ModelSource:
         """How to load the recipe's model or one of its baselines."""
@@ -185,16 +229,20 @@ def dumped(recipe: Recipe) -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ between two dumped recipes, without those that leave results unchanged."""
+    """Dotted keys whose values differ between two dumped recipes, without those that leave what is there valid."""
     found: dict[str, tuple[Any, Any]] = {}
     for key in {**old, **new}:
         a, b = old.get(key), new.get(key)
         dotted = f"{prefix}{key}"
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found |= differences(a, b, f"{dotted}.")
-        elif a != b and not _is_free(dotted):
+        elif a != b and not _is_free(dotted) and not _is_raised(dotted, a, b):
             found[dotted] = (a, b)
     return found
+
+
+def _is_raised(key: str, old: Any, new: Any) -> bool:
+    return key in GROWING_KEYS and isinstance(old, int) and isinstance(new, int) and new > old
 
 
 def _is_free(key: str) -> bool:
@@ -221,8 +269,24 @@ def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Reci
 
 
 def _check(values: Mapping[str, Any], where: str) -> tuple[Recipe | None, list[str]]:
+    return _validated(Recipe, values, where)
+
+
+def checked(section: type[S], values: Mapping[str, Any], where: str) -> S:
+    """One section by itself, from plain values.
+
+    Raises:
+        UsageError: they are wrong; all errors are listed.
+    """
+    found, problems = _validated(section, values, where)
+    if found is None:
+        raise UsageError("; ".join(problems))
+    return found
+
+
+def _validated(section: type[S], values: Mapping[str, Any], where: str) -> tuple[S | None, list[str]]:
     try:
-        return Recipe.model_validate(values), []
+        return section.model_validate(values), []
     except ValidationError as error:
         # A list whose items are all wrong is also reported as too short, which would mislead.
         items = [item for item in error.errors() if item["type"] != "too_short" or item["input"] in ([], ())]
@@ -255,7 +319,7 @@ def _known_keys(location: list[Any]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        section = next((s for s in SECTIONS if s.__name__ in str(annotation)), None)
+        section = next((s for s in (*SECTIONS, Engine) if s.__name__ in str(annotation)), None)
         if section is None:
             return []
     return list(section.model_fields)
