@@ -43,10 +43,13 @@ class Evaluation:
     path: str
     """Relative to the run directory."""
 
+    def who(self) -> str:
+        """What is evaluated, for messages."""
+        return f"{self.arm}/{self.variant}" if self.arm else self.model if self.variant == "baseline" else self.variant
+
     def label(self) -> str:
         """For progress bars and messages."""
-        who = f"{self.arm}/{self.variant}" if self.arm else self.model if self.variant == "baseline" else self.variant
-        return f"{who} {self.task.name}"
+        return f"{self.who()} {self.task.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from flexlora import execution, models, processes
+from flexlora import execution, models, processes, serving
 from flexlora.adapters import load_adapter
 from flexlora.data import Problem
 from flexlora.data.tasks import load_problems
@@ -24,13 +24,12 @@ from flexlora.execution import How
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Program
-from flexlora.files import iterate_appended, read_appended, write_json
+from flexlora.files import iterate_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
-from flexlora.generation import SampleFiles, Server, complete, generate_samples, request_samples
-from flexlora.generation.served import complete as complete_served
+from flexlora.generation import SampleFiles, complete, generate_samples, missing_samples
 from flexlora.overlap import Overlap
 from flexlora.plan import Plan
-from flexlora.preflight import check, check_served
+from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
 from flexlora.provenance import languages_of, provenance, record_environment
 from flexlora.recipe import Engine, ModelSource, Recipe, Sampling, from_dict, load, with_sharding
@@ -58,7 +57,7 @@ def start(
         overwrite: accept a directory that holds a run of another recipe.
         executes: whether programs are to be run.
         generates: whether completions are to be made.
-        how: how they are, as in `execute`.
+        how: how programs are run, as in `execute`.
 
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
@@ -178,7 +177,8 @@ def generate(run: RunFolder, executing: How | None = None) -> None:
     """
     pending = processes.once(lambda: _pending(run))
     with Overlap(program_of, _overlapping(run, executing)) as overlap:
-        _request(run, pending, overlap) if run.recipe.engine.is_remote else _generate(run, pending, overlap)
+        generates = serving.generate if run.recipe.engine.is_remote else _generate
+        generates(run, pending, overlap)
 
 
 def _overlapping(run: RunFolder, executing: How | None) -> How | None:
@@ -218,33 +218,6 @@ def _generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]
         models.free_memory()
 
 
-def _request(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]], overlap: Overlap) -> None:
-    """`_generate` by a server."""
-    if not pending:
-        return
-    recipe = run.recipe
-    processes.once(lambda: check_served(recipe, [item for item, _ in pending]))
-    with Server(recipe.engine) as server:
-        for item, problems in pending:
-            name = recipe.engine.served_name(item.arm, item.variant, item.model)
-            assert name is not None
-            samples = SampleFiles(run.path / item.path)
-            overlap.follow(samples.folder, problems)
-            request_samples(
-                server,
-                recipe.engine,
-                name,
-                processes.mine(problems),
-                recipe.sampling,
-                recipe.seed,
-                samples.mine,
-                label=f"generate {item.label()}",
-                elsewhere=samples.all,
-            )
-            processes.wait()
-            processes.once(samples.take_in)
-
-
 def _pending(run: RunFolder) -> list[tuple[Evaluation, list[Problem]]]:
     """What lacks samples, once those are taken in that the processes of a killed run left."""
     evaluations = list(_with_problems(run))
@@ -267,8 +240,7 @@ def answer(
     """
     sampling = Sampling(max_new_tokens=max_new_tokens)
     if engine is not None and engine.is_remote:
-        with Server(engine) as server:
-            return complete_served(server, model, prompt, sampling)
+        return serving.answer(engine, model, prompt, sampling)
     models.quiet()
     source = ModelSource(name=model)
     tokenizer = models.load_tokenizer(source)
@@ -361,8 +333,7 @@ def _with_problems(run: RunFolder) -> Iterator[tuple[Evaluation, list[Problem]]]
 
 
 def _missing_samples(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> int:
-    keys = {(r["task_id"], r["sample"]) for r in read_appended(run.path / item.path / "samples.jsonl")}
-    return sum((problem.task_id, i) not in keys for problem in problems for i in range(run.recipe.sampling.n))
+    return missing_samples(run.path / item.path, problems, run.recipe.sampling.n)
 
 
 def _by_model(

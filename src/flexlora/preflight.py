@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 
 import torch
 
-from flexlora import execution, models, processes
+from flexlora import execution, models, processes, serving
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
 from flexlora.adapters.initial import InitialAdapter, check_initial, find_initial
 from flexlora.capabilities import require
@@ -22,9 +22,8 @@ from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
 from flexlora.errors import UsageError
 from flexlora.execution import How
-from flexlora.folder import Evaluation, RunFolder, existing
+from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
-from flexlora.generation import Server, refuse_unserved
 from flexlora.models import encode_prompt
 from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
 from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
@@ -74,7 +73,7 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
     models.quiet()
     recipe = run.recipe
     problems = _Problems()
-    problems.attempt(_processes)
+    problems.attempt(_processes, recipe)
     problems.attempt(refuse_engines)
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     if recipe.quantization:
@@ -85,9 +84,7 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
     problems.attempt(_places_differ, run)
     problems.attempt(_trackers_known, recipe)
     if recipe.engine.is_remote and generates:
-        # Arms that are yet to be trained cannot be served yet; generation looks again.
-        ready = [item for item in run.evaluations() if item.arm is None or run.adapter(item.arm).is_dir()]
-        problems.attempt(check_served, recipe, ready)
+        problems.attempt(serving.check_pending, run, loaded)
     base = None
     for name in filter(recipe.is_local, (recipe.model, *recipe.baselines)):
         model = problems.attempt(_model, recipe, name)
@@ -113,7 +110,7 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
     return Plan(
         name=recipe.name,
         model=recipe.model,
-        engine=_engine_in_words(run),
+        engine=serving.in_words(run),
         parameters=None if base is None else _parameters(base[0]),
         weights_gb=base and (weight_bytes(base[0], dtype) if recipe.quantization else base[1]) / 1e9,
         device=str(models.device()),
@@ -125,35 +122,6 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
         programs=programs,
         example=_shown(arms[0][1], models.load_tokenizer(recipe.source(recipe.model))) if arms else {},
     )
-
-
-def check_served(recipe: Recipe, evaluations: Sequence[Evaluation]) -> None:
-    """Make sure that the recipe's server has the models of these evaluations.
-
-    Raises:
-        UsageError: it does not answer, or lacks one.
-    """
-    names = _served_names(recipe, evaluations)
-    with Server(recipe.engine) as server:
-        refuse_unserved(server, names)
-
-
-def _served_names(recipe: Recipe, evaluations: Sequence[Evaluation]) -> dict[str, str]:
-    """What is evaluated -> its name on the server."""
-    named = {
-        f"{item.arm}/{item.variant}" if item.arm else item.model if item.variant == "baseline" else item.variant: (
-            recipe.engine.served_name(item.arm, item.variant, item.model)
-        )
-        for item in evaluations
-    }
-    return {who: name for who, name in named.items() if name is not None}
-
-
-def _engine_in_words(run: RunFolder) -> str | None:
-    if not run.recipe.engine.is_remote:
-        return None
-    served = ", ".join(f"{who} as {name}" for who, name in _served_names(run.recipe, run.evaluations()).items())
-    return f"{run.recipe.engine.base_url}: {served}"
 
 
 def _places_differ(run: RunFolder) -> None:
@@ -228,11 +196,11 @@ def _trackers_known(recipe: Recipe) -> None:
                 )
 
 
-def _processes() -> None:
+def _processes(recipe: Recipe) -> None:
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
         require("recipe", "ACCELERATE_DYNAMO_BACKEND is set", kernels="torch.compile")
     gpus = torch.cuda.device_count()
-    if processes.count() == 1 and gpus > 1:
+    if processes.count() == 1 and gpus > 1 and any(map(recipe.is_local, (recipe.model, *recipe.baselines))):
         raise UsageError(
             f"{gpus} GPUs are visible, and one process uses one; start one for each (`torchrun --nproc_per_node {gpus} "
             "-m flexlora ...`), or set CUDA_VISIBLE_DEVICES to one of them."

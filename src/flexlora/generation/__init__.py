@@ -3,7 +3,14 @@
 from flexlora.generation.decode import Completion, Prompt, decode
 from flexlora.generation.served import refuse_unserved
 from flexlora.generation.server import Server
-from flexlora.generation.stage import SampleFiles, complete, generate_samples, request_samples, sample_seed
+from flexlora.generation.stage import (
+    SampleFiles,
+    complete,
+    generate_samples,
+    missing_samples,
+    request_samples,
+    sample_seed,
+)
 
 __all__ = [
     "Completion",
@@ -13,6 +20,7 @@ __all__ = [
     "complete",
     "decode",
     "generate_samples",
+    "missing_samples",
     "refuse_unserved",
     "request_samples",
     "sample_seed",

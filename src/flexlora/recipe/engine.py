@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -96,3 +97,22 @@ class Engine(Section):
         if arm is not None:
             return self.models.get(arm, arm)
         return self.models.get("base" if variant == "base" else model, model)
+
+    def problems(self, variants: Sequence[str], arms: Sequence[str], baselines: Sequence[str]) -> list[str]:
+        """What the names of models and what is evaluated do not agree on."""
+        if not self.is_remote:
+            return []
+        merged = [f"{arm}/merged" for arm in arms]
+        known = ["base", *arms, *merged, *baselines]
+        found = [
+            f"engine.models: {name!r} is nothing that is evaluated; there are {', '.join(known)}"
+            for name in self.models
+            if name not in known
+        ]
+        unnamed = [name for name in merged if "merged" in variants and name not in self.models]
+        if unnamed:
+            found.append(
+                "variants: merged with engine openai needs the merged model's name on the server: engine.models has no "
+                f"{unnamed[0]!r} (flexlora merge makes a model that can be served)"
+            )
+        return found

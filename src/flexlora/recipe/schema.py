@@ -148,29 +148,10 @@ class Recipe(Section):
                     f"arms: {arm!r} cannot name an arm; use letters, digits, '.', '_' or '-', and not "
                     f"{' or '.join(RESERVED_ARM_NAMES)}"
                 )
-        problems += self._engine_problems()
+        problems += self.engine.problems(self.variants, self.arm_names(), self.baselines)
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-    def _engine_problems(self) -> list[str]:
-        """What the engine's names of models and the variants do not agree on."""
-        if not self.engine.is_remote:
-            return []
-        merged_names = [f"{arm}/merged" for arm in self.arm_names()]
-        known = ["base", *self.arm_names(), *merged_names, *self.baselines]
-        problems = [
-            f"engine.models: {name!r} is nothing that is evaluated; there are {', '.join(known)}"
-            for name in self.engine.models
-            if name not in known
-        ]
-        unnamed = [name for name in merged_names if "merged" in self.variants and name not in self.engine.models]
-        if unnamed:
-            problems.append(
-                f"variants: merged with engine openai needs the merged model's name on the server: engine.models has "
-                f"no {unnamed[0]!r} (flexlora merge makes a model that can be served)"
-            )
-        return problems
 
     def is_local(self, model: str) -> bool:
         """Whether a model is loaded here: to be trained, or to generate."""
@@ -196,7 +177,7 @@ class Recipe(Section):
     def arm(self, name: str) -> Recipe:
         """The recipe of one arm: its overrides applied, without further arms."""
         overrides = self.arms.get(name, {})
-        return build(merged(dumped(self) | {"arms": {}}, overrides), where=f"arms.{name}.")
+        return build(merged(dumped(self) | NOT_AN_ARMS, overrides), where=f"arms.{name}.")
 
 
 def with_sharding(recipe: Recipe) -> Recipe:
@@ -206,6 +187,9 @@ def with_sharding(recipe: Recipe) -> Recipe:
 
 # What an arm may change: how the adapter is trained, not what all arms share.
 ARM_KEYS = ("data", "validation", "lora", "penalty", "optimizer", "train", "seed")
+
+NOT_AN_ARMS: dict[str, Any] = {"arms": {}, "engine": {}}
+"""What the recipe of one arm is without: the engine knows all arms by name, and generates for them together."""
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
@@ -261,7 +245,7 @@ def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Reci
             for key in overrides
             if key in Recipe.model_fields and key not in ARM_KEYS
         ]
-        in_arm = _check(merged({**values, "arms": {}}, overrides), where=f"arms.{name}.")[1]
+        in_arm = _check(merged({**values, **NOT_AN_ARMS}, overrides), where=f"arms.{name}.")[1]
         problems += [p for p in in_arm if p.removeprefix(f"arms.{name}.") not in problems]
     if recipe is not None and not problems:
         return recipe
