@@ -23,7 +23,7 @@ from flexlora.files import read_appended
 from flexlora.generation import server as server_module
 from flexlora.recipe import dumped, from_dict
 from flexlora.tiny import TINY_MODEL
-from standin_server import StandInServer
+from standin_server import StandInServer, says
 
 MODELS = [{"id": "base-as-served"}, {"id": "main"}]
 MAY_DIFFER = ("wall_s", "cpu_s", "cached")
@@ -113,6 +113,17 @@ def test_a_trained_run_is_evaluated_by_a_server_from_the_command_line(
     # What a server generated is not gone on with by another engine.
     with pytest.raises(UsageError, match=r"engine\.name: 'openai' there, 'transformers' now"):
         folder.open_run(from_dict(values), run.path)
+
+
+def test_a_server_that_does_not_sample_is_remarked_upon(
+    values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rule_, remarked in (says("    return 1"), True), (rule, False):
+        with StandInServer(rule_, MODELS) as server:
+            run, _ = pipeline.start(values | {"engine": engine(server)}, tmp_path / str(remarked), executes=False)
+            with pipeline.working(run):
+                pipeline.generate(run)
+        assert ("all samples of each problem are the same text" in capsys.readouterr().err) == remarked
 
 
 def test_a_server_that_dies_under_way_is_gone_on_with(

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 from flexlora import processes
 from flexlora.data import Problem
+from flexlora.files import read_appended
 from flexlora.folder import Evaluation, RunFolder
 from flexlora.generation import SampleFiles, Server, missing_samples, refuse_unserved, request_samples
 from flexlora.generation.served import complete
 from flexlora.overlap import Overlap
+from flexlora.progress import say
 from flexlora.recipe import Engine, Recipe, Sampling
 
 
@@ -64,6 +66,8 @@ def generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]]
             )
             processes.wait()
             processes.once(samples.take_in)
+            if recipe.sampling.n > 1 and processes.is_first():
+                _remark_if_all_alike(samples, item.label())
 
 
 def answer(engine: Engine, model: str, prompt: str, sampling: Sampling) -> str:
@@ -78,6 +82,18 @@ def in_words(run: RunFolder) -> str | None:
         return None
     served = ", ".join(f"{who} as {name}" for who, name in _names(run.recipe, run.evaluations()).items())
     return f"{run.recipe.engine.base_url}: {served}"
+
+
+def _remark_if_all_alike(samples: SampleFiles, label: str) -> None:
+    """Say so where a server gave the same text for every sample, as one does that does not look at the temperature."""
+    texts: dict[str, set[str]] = {}
+    for record in read_appended(samples.all):
+        texts.setdefault(record["task_id"], set()).add(record["completion"])
+    if all(len(of_problem) == 1 for of_problem in texts.values()):
+        say(
+            f"{label}: all samples of each problem are the same text. Does the server sample at all? `transformers "
+            "serve` does only where the model's generation_config.json has do_sample: true."
+        )
 
 
 def _check(recipe: Recipe, evaluations: Sequence[Evaluation]) -> None:
