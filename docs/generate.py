@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[recipe.Section]] = {
     "train": recipe.Train,
     "tasks": recipe.Task,
     "sampling": recipe.Sampling,
+    "engine": recipe.Engine,
     "tokenizer": recipe.Tokenizer,
     "execution": recipe.Execution,
 }
@@ -34,7 +35,9 @@ def recipe_page() -> str:
         "# Recipe keys\n",
         "Generated from the code. A recipe is a YAML file; every key can be set on the command line with",
         "`--set key.subkey=value`. Unknown keys are refused. Keys that may change when a run is continued:",
-        ", ".join(f"`{key}`" for key in recipe.FREE_KEYS) + ".\n",
+        ", ".join(f"`{key}`" for key in recipe.FREE_KEYS) + "; "
+        + ", ".join(f"`{key}`" for key in recipe.GROWING_KEYS) + " may be raised; `engine` may be another as long as "
+        "nothing has been generated.\n",
         table(recipe.Recipe),
         "\nAn arm may override: " + ", ".join(f"`{key}`" for key in recipe.ARM_KEYS) + ".\n",
     ]

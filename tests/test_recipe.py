@@ -7,6 +7,7 @@ from flexlora import recipe
 from flexlora.errors import UsageError
 from flexlora.fourier import FourierPenalty
 
+SERVER = {"name": "openai", "base_url": "http://127.0.0.1:8000/v1"}
 VALID = {"model": "m", "data": [{"dataset": "mbpp"}], "tasks": ["humaneval"]}
 
 
@@ -43,6 +44,18 @@ def test_all_errors_are_reported_at_once() -> None:
     [
         ({"sampling": {"n": 5, "k": [1, 10], "temperature": 0.8}}, "pass@10 needs at least 10 samples"),
         ({"sampling": {"n": 2}}, "greedy samples"),
+        ({"sampling": {"preset": "pass@10"}}, "sampling.preset"),
+        ({"sampling": {"preset": "pass@1", "temperature": 0.8}}, "temperature = 0.8 is not what preset 'pass@1'"),
+        ({"sampling": {"preset": "pass@100", "top_p": 1}}, "top_p = 1 is not what preset 'pass@100'"),
+        ({"sampling": {"preset": "pass@100", "n": 20}}, "pass@100 needs at least 100 samples"),
+        ({"sampling": {"preset": "greedy", "n": 20}}, "greedy samples"),
+        ({"engine": {"name": "openai"}}, "needs base_url"),
+        ({"engine": {"base_url": "http://here/v1"}}, "base_url means nothing with name: transformers"),
+        ({"engine": SERVER | {"base_url": "here:8000/v1"}}, "not an address of a server"),
+        ({"engine": SERVER | {"parameters": {"seed": 1, "top_k": -1}}}, "seed cannot be set here"),
+        ({"engine": SERVER | {"models": {"man": "x"}}}, "'man' is nothing that is evaluated; there are base, main"),
+        ({"engine": SERVER, "variants": ["merged"]}, "engine.models has no 'main/merged'"),
+        ({"execution": {"overlap": "maybe"}}, "execution.overlap"),
         ({"train": {"save_steps": 7}}, "multiple of logging_steps"),
         ({"train": {"spectrum_steps": 0}}, "train.spectrum_steps"),
         ({"lora": {"targets": []}}, "the list is empty"),
@@ -207,3 +220,49 @@ def test_an_arm_is_one_word_apart_from_adamw() -> None:
     assert [optimizer.peak_learning_rate for optimizer in own] == [2e-4, 1e-4]
     assert own[1].rho_at(480_000) == pytest.approx(0.04)
     assert own[1].rho_at(300) == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "n", "temperature", "top_p", "k"),
+    [
+        ({"preset": "greedy"}, 1, 0.0, 1.0, (1,)),
+        ({"preset": "pass@1"}, 20, 0.2, 0.95, (1,)),
+        ({"preset": "pass@1", "n": 200}, 200, 0.2, 0.95, (1,)),
+        ({"preset": "pass@100"}, 200, 0.8, 0.95, (10, 100)),
+        ({"preset": "pass@100", "k": [1, 10, 100]}, 200, 0.8, 0.95, (1, 10, 100)),
+    ],
+)
+def test_presets_are_the_published_protocols(
+    sampling: dict[str, object], n: int, temperature: float, top_p: float, k: tuple[int, ...]
+) -> None:
+    drawn = recipe.from_dict(VALID | {"sampling": sampling}).sampling
+    assert (drawn.n, drawn.temperature, drawn.top_p, drawn.k) == (n, temperature, top_p, k)
+    assert recipe.from_dict(recipe.dumped(recipe.from_dict(VALID | {"sampling": sampling}))).sampling == drawn
+
+
+def test_keys_in_an_address_are_refused_without_being_shown() -> None:
+    message = refused(engine=SERVER | {"base_url": "http://me:sk-secret@127.0.0.1:8000/v1"})
+    assert "without user, password or query" in message
+    assert "sk-secret" not in message
+
+
+def test_a_server_has_variants_under_names_of_their_own() -> None:
+    models = {"base": "served", "b/merged": "b-merged", "other": "baseline"}
+    engine = recipe.from_dict(
+        VALID | {"engine": SERVER | {"models": models}, "arms": {"a": {}, "b": {}}, "baselines": ["other", "more"]}
+    ).engine
+    assert engine.served_name(None, "base", "m") == "served"
+    assert engine.served_name("a", "adapter", "m") == "a"
+    assert engine.served_name("b", "merged", "m") == "b-merged"
+    assert engine.served_name("a", "merged", "m") is None
+    assert engine.served_name(None, "baseline", "other") == "baseline"
+    assert engine.served_name(None, "baseline", "more") == "more"
+
+
+def test_samples_may_be_added_and_not_taken_away() -> None:
+    few, many = (
+        recipe.dumped(recipe.from_dict(VALID | {"sampling": {"n": n, "k": k, "temperature": 1}}))
+        for n, k in ((2, [1]), (20, [1, 10]))
+    )
+    assert not recipe.differences(few, many)
+    assert recipe.differences(many, few) == {"sampling.n": (20, 2)}

@@ -61,7 +61,7 @@ def train(
     """Train the adapters of a recipe; arguments and errors as for `run`."""
     from flexlora import pipeline
 
-    folder, _ = pipeline.start(recipe, output, overrides, overwrite, executes=False)
+    folder, _ = pipeline.start(recipe, output, overrides, overwrite, executes=False, generates=False)
     with pipeline.working(folder, overwrite):
         pipeline.train(folder)
     return folder
@@ -82,7 +82,7 @@ def evaluate(run: str | Path) -> Summary:
     processes.join()
     folder = existing(Path(run))
     with pipeline.working(folder):
-        pipeline.generate(folder)
+        pipeline.generate(folder, {})
         return processes.once(scored)
 
 

@@ -160,6 +160,36 @@ def iterate_appended(path: Path) -> Iterator[tuple[int, Record]]:
             offset += len(line)
 
 
+def follow_appended(path: Path) -> Iterator[Record | None]:
+    """The records of a file that `append_jsonl` is writing, as they come; None, each time, where none has come yet.
+
+    It never ends.
+
+    Raises:
+        UsageError: as `read_appended`.
+    """
+    at = number = 0
+    while True:
+        for line in _whole_lines(path, at):
+            number, at = number + 1, at + len(line)
+            yield _parse(path, number, line)
+        yield None
+
+
+def _whole_lines(path: Path, at: int) -> list[bytes]:
+    """The finished lines of a file from an offset on; none where there is no file."""
+    try:
+        # In one read: what is torn at the end may be cut off and written over meanwhile.
+        with path.open("rb", buffering=0) as file:
+            file.seek(at)
+            read = file.read(max(0, os.fstat(file.fileno()).st_size - at))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+    return read[: read.rfind(b"\n") + 1].splitlines(keepends=True)
+
+
 def _parse(path: Path, number: int, line: bytes) -> Record:
     try:
         record = json.loads(line)

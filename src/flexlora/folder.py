@@ -45,10 +45,13 @@ class Evaluation:
     path: str
     """Relative to the run directory."""
 
+    def who(self) -> str:
+        """What is evaluated, for messages."""
+        return f"{self.arm}/{self.variant}" if self.arm else self.model if self.variant == "baseline" else self.variant
+
     def label(self) -> str:
         """For progress bars and messages."""
-        who = f"{self.arm}/{self.variant}" if self.arm else self.model if self.variant == "baseline" else self.variant
-        return f"{who} {self.task.name}"
+        return f"{self.who()} {self.task.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,9 @@ def open_run(recipe: Recipe, path: Path, overwrite: bool = False) -> RunFolder:
         return run  # killed while deleting, which `begin` will finish
     if _is_run(path):
         changed = {} if overwrite else differences(dumped(existing(path).recipe), dumped(recipe))
+        if not any(path.rglob("samples*.jsonl")):
+            # Nothing is generated yet, so what is trained may be evaluated by another engine.
+            changed = {key: values for key, values in changed.items() if not key.startswith("engine.")}
         if changed:
             listed = "\n".join(f"- {key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items())
             raise UsageError(

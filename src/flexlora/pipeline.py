@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from flexlora import execution, models, processes
+from flexlora import execution, models, processes, serving
 from flexlora.adapters import load_adapter
 from flexlora.data import Problem
 from flexlora.data.task_list import with_all_tasks
@@ -25,14 +25,15 @@ from flexlora.execution import How
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Program
-from flexlora.files import iterate_appended, read_appended, write_json
+from flexlora.files import iterate_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
-from flexlora.generation import SampleFiles, complete, generate_samples
+from flexlora.generation import SampleFiles, complete, generate_samples, missing_samples
+from flexlora.overlap import Overlap
 from flexlora.plan import Plan
 from flexlora.preflight import check
 from flexlora.progress import say, verdict_bar
 from flexlora.provenance import languages_of, provenance, record_environment
-from flexlora.recipe import ModelSource, Recipe, Sampling, from_dict, load, with_sharding
+from flexlora.recipe import Engine, ModelSource, Recipe, Sampling, from_dict, load, with_sharding
 from flexlora.report.page import write_report
 from flexlora.training import Probe, probe_steps, train_adapter
 from flexlora.training.sharded import shards
@@ -45,6 +46,7 @@ def start(
     overrides: Iterable[str] = (),
     overwrite: bool = False,
     executes: bool = True,
+    generates: bool = True,
     **how: Unpack[How],
 ) -> tuple[RunFolder, Plan]:
     """Find and check a recipe and everything that it needs; writes nothing.
@@ -55,7 +57,8 @@ def start(
         overrides: `dotted.key=value` strings, for a recipe from a file.
         overwrite: accept a directory that holds a run of another recipe.
         executes: whether programs are to be run.
-        how: how they are, as in `execute`.
+        generates: whether completions are to be made.
+        how: how programs are run, as in `execute`.
 
     Raises:
         UsageError: anything is wrong or missing; all problems are listed.
@@ -67,7 +70,7 @@ def start(
         resolved = _resolved(recipe, overrides)
         resolved = with_sharding(resolved) if sharded else resolved
         run = open_run(resolved, Path(output) if output else Path("runs") / (resolved.name or "run"), overwrite)
-        return run, check(run, executes, **how)
+        return run, check(run, executes, generates, **how)
 
     return processes.once(prepared)
 
@@ -96,7 +99,7 @@ def run_recipe(
     run, _ = start(recipe, output, overrides, overwrite, **how)
     with working(run, overwrite, **how):
         train(run)
-        generate(run)
+        generate(run, how)
         if processes.is_first():
             execute(run, **how)
             score(run)
@@ -162,13 +165,34 @@ def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
     return probes
 
 
-def generate(run: RunFolder) -> None:
+def generate(run: RunFolder, executing: How | None = None) -> None:
     """Write the missing completions of everything that the recipe evaluates; several processes share the problems.
 
+    Args:
+        executing: how programs are run, as in `execute`: those of finished completions are run meanwhile already,
+            where the recipe's `execution.overlap` has it; None runs none.
+
     Raises:
-        UsageError: an arm's adapter has not been trained.
+        UsageError: an arm's adapter has not been trained, or the server lacks a model.
+        FlexError: out of GPU memory, or the server no longer answers; what is finished is kept.
     """
     pending = processes.once(lambda: _pending(run))
+    with Overlap(program_of, _overlapping(run, executing)) as overlap:
+        generates = serving.generate if run.recipe.engine.is_remote else _generate
+        generates(run, pending, overlap)
+
+
+def _overlapping(run: RunFolder, executing: How | None) -> How | None:
+    """How programs are run while completions are generated; None where they are not."""
+    wanted = run.recipe.execution.overlap
+    if wanted == "auto":
+        wanted = run.recipe.engine.is_remote or models.device().type == "cuda"
+    if executing is None or not wanted or processes.count() > 1:
+        return None
+    return {"workers": run.recipe.execution.workers, **executing}
+
+
+def _generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]], overlap: Overlap) -> None:
     for group in _by_model(pending):
         model = tokenizer = None
         for item, problems in group:
@@ -178,6 +202,7 @@ def generate(run: RunFolder) -> None:
                 model = models.load_model(run.recipe.source(item.model))
             model = _as_variant(run, model, item)
             samples = SampleFiles(run.path / item.path)
+            overlap.follow(samples.folder, problems)
             generate_samples(
                 model,
                 tokenizer,
@@ -206,8 +231,17 @@ def _pending(run: RunFolder) -> list[tuple[Evaluation, list[Problem]]]:
     return pending
 
 
-def answer(model: str, prompt: str, adapter: Path | None = None, max_new_tokens: int = 256) -> str:
-    """The greedy completion of one prompt, by a model with or without an adapter."""
+def answer(
+    model: str, prompt: str, adapter: Path | None = None, max_new_tokens: int = 256, engine: Engine | None = None
+) -> str:
+    """The greedy completion of one prompt, by a model with or without an adapter.
+
+    Args:
+        engine: a server, which has the model under this name; None loads it here.
+    """
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    if engine is not None and engine.is_remote:
+        return serving.answer(engine, model, prompt, sampling)
     models.quiet()
     source = ModelSource(name=model)
     tokenizer = models.load_tokenizer(source)
@@ -216,7 +250,7 @@ def answer(model: str, prompt: str, adapter: Path | None = None, max_new_tokens:
         if not (adapter / "adapter_config.json").is_file():
             raise UsageError(f"{adapter}: not an adapter (no adapter_config.json); a run has it in ARM/train/adapter.")
         loaded = load_adapter(loaded, adapter)
-    return complete(loaded, tokenizer, prompt, Sampling(max_new_tokens=max_new_tokens), seed=0)[0]
+    return complete(loaded, tokenizer, prompt, sampling, seed=0)[0]
 
 
 def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None:
@@ -302,8 +336,7 @@ def _with_problems(run: RunFolder) -> Iterator[tuple[Evaluation, list[Problem]]]
 
 
 def _missing_samples(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> int:
-    keys = {(r["task_id"], r["sample"]) for r in read_appended(run.path / item.path / "samples.jsonl")}
-    return sum((problem.task_id, i) not in keys for problem in problems for i in range(run.recipe.sampling.n))
+    return missing_samples(run.path / item.path, problems, run.recipe.sampling.n)
 
 
 def _by_model(

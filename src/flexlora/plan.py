@@ -51,8 +51,11 @@ class Plan:
 
     name: str
     model: str
-    parameters: int
-    weights_gb: float
+    engine: str | None
+    """The server that generates, and what it calls the models; None generates here."""
+    parameters: int | None
+    """None where only the server has the model."""
+    weights_gb: float | None
     """Of the weights' files, or, quantised, in memory."""
     device: str
     dtype: str
@@ -77,10 +80,8 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan in words."""
-        said = [
-            f"model      {self.model}: {self.parameters:,} parameters, {self.weights_gb:.2f} GB of weights, "
-            f"{self.quantization + ' computed in ' if self.quantization else ''}{self.dtype} on {self.device}"
-        ]
+        said = [f"model      {self.model}: {self._size()}"]
+        said += [f"engine     {self.engine}"] * (self.engine is not None)
         for arm in self.arms:
             targets = ", ".join(f"{name} x{count}" for name, count in arm.targets.items())
             said.append(f"arm        {arm.arm}: {arm.trainable_parameters:,} trainable parameters ({targets})")
@@ -112,6 +113,14 @@ class Plan:
         said += [f"  [masked]     {line}" for line in self.example["masked"].splitlines()]
         said += [f"  [supervised] {line}" for line in self.example["supervised"].splitlines()]
         return said
+
+    def _size(self) -> str:
+        if self.parameters is None or self.weights_gb is None:
+            return "not loaded here"
+        return (
+            f"{self.parameters:,} parameters, {self.weights_gb:.2f} GB of weights, "
+            f"{self.quantization + ' computed in ' if self.quantization else ''}{self.dtype} on {self.device}"
+        )
 
 
 def adapter_in_words(lora: Lora) -> str:

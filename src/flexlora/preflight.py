@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 
 import torch
 
-from flexlora import execution, models, processes
+from flexlora import execution, models, processes, serving
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
 from flexlora.adapters.initial import check_initial, find_initial
 from flexlora.capabilities import require
@@ -61,11 +61,12 @@ class _Problems:
             raise UsageError("nothing was started:\n" + "\n".join(f"- {problem}" for problem in self.found))
 
 
-def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
+def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: Unpack[How]) -> Plan:
     """Check everything that a run needs, and plan it.
 
     Args:
         executes: whether programs are to be run; if not, no sandbox and no toolchains are needed.
+        generates: whether completions are to be made; if not, no server is needed.
         how: how they are, as in `flexlora.execution.execute`.
 
     Raises:
@@ -74,7 +75,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     models.quiet()
     recipe = run.recipe
     problems = _Problems()
-    problems.attempt(_processes)
+    problems.attempt(_processes, recipe)
     problems.attempt(refuse_engines)
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     if recipe.quantization:
@@ -85,8 +86,10 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         problems.attempt(partial(_can_run, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
     problems.attempt(_trackers_known, recipe)
+    if recipe.engine.is_remote and generates:
+        problems.attempt(serving.check_pending, run, loaded)
     base = None
-    for name in (recipe.model, *recipe.baselines):
+    for name in filter(recipe.is_local, (recipe.model, *recipe.baselines)):
         model = problems.attempt(_model, recipe, name)
         base = model if name == recipe.model else base
         tokenizer = problems.attempt(models.load_tokenizer, recipe.source(name))
@@ -98,9 +101,8 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     planned = [problems.attempt(_plan_arm, recipe, arm, base, loaded) for arm in recipe.arm_names()]
     arms = [plan for plan in planned if plan is not None]
     problems.raise_if_any()
-    assert base is not None
+    assert base is not None or not recipe.is_local(recipe.model)
     assert dtype is not None
-    tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     evaluations = run.evaluations()
     per_task = {task[0].task: len(task) for task in loaded}
     language_of = {task[0].task: task[0].language for task in loaded}
@@ -111,8 +113,9 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     return Plan(
         name=recipe.name,
         model=recipe.model,
-        parameters=_parameters(base[0]),
-        weights_gb=(weight_bytes(base[0], dtype) if recipe.quantization else base[1]) / 1e9,
+        engine=serving.in_words(run),
+        parameters=None if base is None else _parameters(base[0]),
+        weights_gb=base and (weight_bytes(base[0], dtype) if recipe.quantization else base[1]) / 1e9,
         device=str(models.device()),
         dtype=str(dtype).removeprefix("torch."),
         quantization=recipe.quantization,
@@ -122,7 +125,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         programs=programs,
         overlap=overlap_of(recipe),
         notes=[note for _, origin in found for note in origin.notes],
-        example=_shown(arms[0][1], tokenizer) if arms else {},
+        example=_shown(arms[0][1], models.load_tokenizer(recipe.source(recipe.model))) if arms else {},
     )
 
 
@@ -204,11 +207,11 @@ def _trackers_known(recipe: Recipe) -> None:
                 )
 
 
-def _processes() -> None:
+def _processes(recipe: Recipe) -> None:
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
         require("recipe", "ACCELERATE_DYNAMO_BACKEND is set", kernels="torch.compile")
     gpus = torch.cuda.device_count()
-    if processes.count() == 1 and gpus > 1:
+    if processes.count() == 1 and gpus > 1 and any(map(recipe.is_local, (recipe.model, *recipe.baselines))):
         raise UsageError(
             f"{gpus} GPUs are visible, and one process uses one; start one for each (`torchrun --nproc_per_node {gpus} "
             "-m flexlora ...`), or set CUDA_VISIBLE_DEVICES to one of them."

@@ -42,6 +42,7 @@ def provenance(run: RunFolder) -> dict[str, Any]:
         "arms": arms,
         "tasks": inputs["tasks"],
         "sampling": run.recipe.sampling.model_dump(mode="json"),
+        **_engine(run),
         "seed": run.recipe.seed,
         "overlap": overlap_of(run.recipe),
         "environment": environment,
@@ -66,9 +67,15 @@ def _inputs(run: RunFolder) -> dict[str, Any]:
         if of_arm.lora.init_adapter is not None:
             initial[arm] = find_initial(of_arm.lora.init_adapter).adapter.identity()
         training[arm] = [origin.as_dict() for origin in load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)[1]]
-    identities = [models.identity(recipe.source(name)) for name in (recipe.model, *recipe.baselines)]
+    identities = [_identity(recipe, name) for name in (recipe.model, *recipe.baselines)]
     started = {"init_adapters": initial} if initial else {}
     return {"models": identities, "training": training, **started, "tasks": tasks}
+
+
+def _identity(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Of a model that only a server has, nothing is known but its name."""
+    unknown = {"model": name, "revision": None, "sha256": None}
+    return models.identity(recipe.source(name)) if recipe.is_local(name) else unknown
 
 
 def record_environment(run: RunFolder, **how: Unpack[How]) -> None:
@@ -102,7 +109,20 @@ def _environment(run: RunFolder, **how: Unpack[How]) -> dict[str, Any]:
         within = "none" if how.get("sandbox") == Sandbox.NONE else _version("sandbox")
         toolchains = {"sandbox": within, **{code: _version(code) for code in sorted(languages_of(run.recipe))}}
     several = {"processes": processes.count()} if processes.count() > 1 else {}
-    return {**environment.describe(), "gpu": gpu, **several, "toolchains": toolchains}
+    return {**environment.describe(), "gpu": gpu, **several, **_engine(run), "toolchains": toolchains}
+
+
+def _engine(run: RunFolder) -> dict[str, Any]:
+    """The server that generates, where one does, and the names that it has for what is evaluated."""
+    engine = run.recipe.engine
+    if not engine.is_remote:
+        return {}
+    served = {
+        item.path.rpartition("/")[0]: engine.served_name(item.arm, item.variant, item.model)
+        for item in run.evaluations()
+    }
+    said = {"name": engine.name, "base_url": engine.base_url, "models": served}
+    return {"engine": {**said, **({"parameters": engine.parameters} if engine.parameters else {})}}
 
 
 def _version(tool: str) -> str | None:

@@ -48,22 +48,52 @@ ExecutorOption = Annotated[
     Literal["local", "ray"],
     typer.Option("--executor", help="Where programs run: here, or on all nodes of a Ray cluster that runs already."),
 ]
+EngineOption = Annotated[
+    Literal["transformers", "openai"] | None,
+    typer.Option("--engine", help="What generates: this process, or an OpenAI-compatible server."),
+]
+BaseUrlOption = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="With --engine openai: the server, with its /v1.")
+]
 ArmOption = Annotated[list[str] | None, typer.Option("--arm", help="Only this arm; repeatable.")]
 
 
-def overrides_of(set_: list[str] | None, tasks: list[str] | None) -> list[str]:
-    """What `--set` and `--tasks` change in a recipe, as overrides."""
+def overrides_of(
+    set_: list[str] | None, tasks: list[str] | None, engine: str | None = None, base_url: str | None = None
+) -> list[str]:
+    """What `--set`, `--tasks`, `--engine` and `--base-url` change in a recipe, as overrides."""
     names = [name for given in tasks or () for name in given.split(",")]
-    return [*(set_ or ()), *([f"tasks={json.dumps(names)}"] if names else [])]
+    overrides = [*(set_ or ()), *([f"tasks={json.dumps(names)}"] if names else [])]
+    overrides += [f"engine.name={engine}"] if engine else []
+    return overrides + ([f"engine.base_url={base_url}"] if base_url else [])
 
 
 def target_of(target: str, output: Path | None, overrides: list[str] | None) -> tuple[Any, Path | None, list[str]]:
     """The arguments of `pipeline.start` for a recipe, or for a run directory, whose recipe is read from it."""
+    given = overrides or []
     if not is_run(target):
-        return target, output, overrides or []
-    if overrides or output:
-        raise UsageError(f"{target} is a run: its recipe is fixed; --set, --tasks and --output go with a recipe.")
-    return str(Path(target) / "recipe.yaml"), Path(target), []
+        return target, output, given
+    if output or not all(override.startswith("engine.") for override in given):
+        raise UsageError(
+            f"{target} is a run: its recipe is fixed; --set (but for engine.KEY), --tasks, --output go with a recipe."
+        )
+    return str(Path(target) / "recipe.yaml"), Path(target), given
+
+
+def engine_of(overrides: list[str]) -> Any:
+    """The engine that overrides of `engine.KEY` describe, where there is no recipe.
+
+    Raises:
+        UsageError: they set something else, or contradict each other.
+    """
+    from flexlora.recipe import Engine, checked, merged, parse_override
+
+    values: dict[str, Any] = {}
+    for override in overrides:
+        values = merged(values, parse_override(override))
+    if values.keys() - {"engine"}:
+        raise UsageError("--set: with --prompt there is no recipe; only engine.KEY can be set.")
+    return checked(Engine, values.get("engine", {}), "engine.")
 
 
 def is_run(target: str) -> bool:

@@ -10,7 +10,9 @@ import typer
 from flexlora import processes
 from flexlora.cli.options import (
     ArmOption,
+    BaseUrlOption,
     DryRunOption,
+    EngineOption,
     ExecutorOption,
     JsonOption,
     OutputOption,
@@ -22,6 +24,7 @@ from flexlora.cli.options import (
     SetOption,
     TargetArgument,
     TasksOption,
+    engine_of,
     overrides_of,
     print_json,
     refuse_given,
@@ -38,6 +41,8 @@ def run(
     overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
     probe_steps: ProbeOption = None,
+    engine: EngineOption = None,
+    base_url: BaseUrlOption = None,
     sandbox: SandboxOption = "bubblewrap",
     executor: ExecutorOption = "local",
     as_json: JsonOption = False,
@@ -46,7 +51,7 @@ def run(
     from flexlora import pipeline
 
     _refuse_probe(probe_steps, dry_run)
-    overrides = overrides_of(set_, tasks)
+    overrides = overrides_of(set_, tasks, engine, base_url)
     folder, plan = pipeline.start(recipe, output, overrides, overwrite, sandbox=sandbox, executor=executor)
     _announce(plan)
     if dry_run:
@@ -55,7 +60,7 @@ def run(
         return
     with pipeline.working(folder, overwrite, sandbox=sandbox, executor=executor):
         pipeline.train(folder, probe=probe_steps is not False)
-        pipeline.generate(folder)
+        pipeline.generate(folder, {"sandbox": sandbox, "executor": executor})
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
             _finish(folder, as_json)
@@ -76,7 +81,7 @@ def train(
     from flexlora.report.trainings import print_trainings
 
     _refuse_probe(probe_steps, dry_run)
-    folder, plan = pipeline.start(*target_of(target, output, set_), overwrite, executes=False)
+    folder, plan = pipeline.start(*target_of(target, output, set_), overwrite, executes=False, generates=False)
     if not folder.recipe.arm_names():
         raise UsageError("train: the recipe evaluates the base only; add adapter or merged to its variants.")
     unknown = set(arm or ()) - set(folder.recipe.arm_names())
@@ -110,20 +115,26 @@ def generate(
     set_: SetOption = None,
     tasks: TasksOption = None,
     output: OutputOption = None,
+    engine: EngineOption = None,
+    base_url: BaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generate the missing completions of a run; or answer one prompt: generate MODEL --prompt TEXT."""
     from flexlora import pipeline
 
+    overrides = overrides_of(set_, tasks, engine, base_url)
     if prompt is not None:
-        refuse_given("with --prompt there is no run", {"--set": set_, "--tasks": tasks, "--output": output})
+        refuse_given("with --prompt there is no run", {"--tasks": tasks, "--output": output})
         if processes.count() > 1:
             raise UsageError("generate --prompt: one prompt is answered by one process.")
-        answer = pipeline.answer(target, prompt, adapter, max_new_tokens or 256)
+        asked = engine_of(overrides)
+        if asked.is_remote:
+            refuse_given("a server has the adapter under a name of its own", {"--adapter": adapter})
+        answer = pipeline.answer(target, prompt, adapter, max_new_tokens or 256, asked)
         print_json({"completion": answer}) if as_json else typer.echo(answer)
         return
     refuse_given("without --prompt", {"--adapter": adapter, "--max-new-tokens": max_new_tokens})
-    folder, _ = pipeline.start(*target_of(target, output, overrides_of(set_, tasks)), executes=False)
+    folder, _ = pipeline.start(*target_of(target, output, overrides), executes=False)
     with pipeline.working(folder):
         pipeline.generate(folder)
     print_json({"run": str(folder.path)}) if as_json and processes.is_first() else None
@@ -134,6 +145,8 @@ def evaluate(
     set_: SetOption = None,
     tasks: TasksOption = None,
     output: OutputOption = None,
+    engine: EngineOption = None,
+    base_url: BaseUrlOption = None,
     sandbox: SandboxOption = "bubblewrap",
     executor: ExecutorOption = "local",
     as_json: JsonOption = False,
@@ -141,10 +154,10 @@ def evaluate(
     """Generate, execute and score a run whose adapters are trained."""
     from flexlora import pipeline
 
-    overrides = overrides_of(set_, tasks)
+    overrides = overrides_of(set_, tasks, engine, base_url)
     folder, _ = pipeline.start(*target_of(target, output, overrides), sandbox=sandbox, executor=executor)
     with pipeline.working(folder, sandbox=sandbox, executor=executor):
-        pipeline.generate(folder)
+        pipeline.generate(folder, {"sandbox": sandbox, "executor": executor})
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
             _finish(folder, as_json)

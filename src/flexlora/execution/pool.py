@@ -172,7 +172,7 @@ def execute(
 
 
 async def execute_async(
-    programs: Iterable[Program],
+    programs: Iterable[Program | None],
     *,
     workers: int | None = None,
     mode: Mode | str = Mode.WARM,
@@ -181,7 +181,11 @@ async def execute_async(
     sandbox: Sandbox | str = Sandbox.BUBBLEWRAP,
     executor: Executor | str = Executor.LOCAL,
 ) -> AsyncGenerator[Verdict, None]:
-    """`execute` for asyncio: the event loop is free while programs run. Closing or cancelling it kills what runs."""
+    """`execute` for asyncio: the event loop is free while programs run. Closing or cancelling it kills what runs.
+
+    An item of `programs` that is None is no program: whoever waits for the next one yields it now and then, so that
+    verdicts come meanwhile.
+    """
     within = _allowed(sandbox, executor)
     loop = asyncio.get_running_loop()
     with VerdictCache(default_folder() if cache else None) as known:
@@ -229,9 +233,13 @@ class _Execution:
         self._running: dict[str, _Leader] = {}
         self._waiting = 0
 
-    def verdicts(self, programs: Iterable[Program]) -> Generator[Verdict, None, None]:
+    def verdicts(self, programs: Iterable[Program | None]) -> Generator[Verdict, None, None]:
         versions: dict[str, str] = {}
         for program in programs:
+            if program is None:
+                while done := self._pool.next(wait=False):
+                    yield from self._deliver(*done)
+                continue
             if not isinstance(program, Program):
                 raise TypeError(f"Not a flexlora.execution.Program: {program!r:.80}.")
             if program.language not in versions:

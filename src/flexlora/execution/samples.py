@@ -99,7 +99,7 @@ def execute_programs(
     wanted = (surveyed or survey(programs)).hashes
     statuses: Counter[str] = Counter()
     failures, first = 0, None
-    with _held(results_path):
+    with held(results_path):
         if overwrite:
             os.truncate(results_path, 0)
         done = recorded(results_path)
@@ -166,7 +166,7 @@ def _refuse_others(
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
+def held(path: Path) -> Iterator[None]:
     """Make the file if need be, and keep every other process from executing into it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 from flexlora import processes
 from flexlora.data.types import Problem
 from flexlora.files import append_jsonl, read_appended
-from flexlora.generation.decode import Prompt, decode
+from flexlora.generation.decode import Completion, Prompt, decode
+from flexlora.generation.served import Asked, completions
+from flexlora.generation.server import Server
 from flexlora.models import encode_prompt
 from flexlora.progress import bar
-from flexlora.recipe import Sampling
+from flexlora.recipe import Engine, Sampling
 
 
 def sample_seed(seed: int, task: str, task_id: str, sample: int) -> int:
@@ -68,10 +70,7 @@ def generate_samples(
         UsageError: a prompt does not fit the model, or the file is damaged.
         FlexError: out of GPU memory, or the disk is full.
     """
-    there = [*read_appended(path), *(read_appended(elsewhere) if elsewhere not in (None, path) else ())]
-    wanted = {problem.task_id for problem in problems}
-    done = {(record["task_id"], record["sample"]) for record in there if record["task_id"] in wanted}
-    by_id = {problem.task_id: problem for problem in problems}
+    done = _done(problems, path, elsewhere)
     samples = tuple(range(sampling.n))
     prompts = [
         Prompt(
@@ -83,17 +82,72 @@ def generate_samples(
         )
         for problem in problems
     ]
-    with bar(label, len(problems) * sampling.n, done=len(done)) as advance:
-        for completion in decode(
-            model,
-            tokenizer,
-            prompts,
-            max_new_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            batch_size=sampling.batch_size,
-            done=done,
-        ):
+    made = decode(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        batch_size=sampling.batch_size,
+        done=done,
+    )
+    _write(made, problems, path, label, len(problems) * sampling.n, len(done))
+
+
+def request_samples(
+    server: Server,
+    engine: Engine,
+    model: str,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    seed: int,
+    path: Path,
+    label: str,
+    elsewhere: Path | None = None,
+) -> None:
+    """`generate_samples` by a server, which has the model under the name `model`.
+
+    Raises:
+        UsageError: the server refuses a request, or the file is damaged.
+        FlexError: the server no longer answers, or the disk is full.
+    """
+    done = _done(problems, path, elsewhere)
+    asked = [
+        Asked(problem, i, sample_seed(seed, problem.task, problem.task_id, i))
+        for problem in problems
+        for i in range(sampling.n)
+        if (problem.task_id, i) not in done
+    ]
+    made = completions(server, model, asked, sampling, at_once=engine.concurrency, max_stops=engine.max_stops)
+    _write(made, problems, path, label, len(problems) * sampling.n, len(done))
+
+
+def missing_samples(folder: Path, problems: Sequence[Problem], n: int) -> int:
+    """How many of n samples of every problem an evaluation's folder lacks."""
+    keys = {(record["task_id"], record["sample"]) for record in read_appended(SampleFiles(folder).all)}
+    return sum((problem.task_id, i) not in keys for problem in problems for i in range(n))
+
+
+def _done(problems: Sequence[Problem], path: Path, elsewhere: Path | None) -> set[tuple[str, int]]:
+    """The samples of these problems that are in the files."""
+    there = [*read_appended(path), *(read_appended(elsewhere) if elsewhere not in (None, path) else ())]
+    wanted = {problem.task_id for problem in problems}
+    return {(record["task_id"], record["sample"]) for record in there if record["task_id"] in wanted}
+
+
+def _write(
+    made: Iterable[Completion],
+    problems: Sequence[Problem],
+    path: Path,
+    label: str,
+    total: int,
+    done: int,
+) -> None:
+    """Append completions as they are made."""
+    by_id = {problem.task_id: problem for problem in problems}
+    with bar(label, total, done=done) as advance:
+        for completion in made:
             append_jsonl(
                 path,
                 {

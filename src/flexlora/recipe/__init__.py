@@ -5,8 +5,20 @@ and checks everything at once: unknown keys, wrong types, values out of range an
 all listed in one error. This package knows no other part of `flexlora`.
 """
 
+from flexlora.recipe.engine import Engine
 from flexlora.recipe.files import find, load, packaged, parse_override, read_yaml
-from flexlora.recipe.schema import ARM_KEYS, FREE_KEYS, Recipe, differences, dumped, from_dict, merged, with_sharding
+from flexlora.recipe.schema import (
+    ARM_KEYS,
+    FREE_KEYS,
+    GROWING_KEYS,
+    Recipe,
+    checked,
+    differences,
+    dumped,
+    from_dict,
+    merged,
+    with_sharding,
+)
 from flexlora.recipe.sections import (
     EMBEDDED,
     DataSource,
@@ -32,7 +44,9 @@ __all__ = [
     "ARM_KEYS",
     "EMBEDDED",
     "FREE_KEYS",
+    "GROWING_KEYS",
     "DataSource",
+    "Engine",
     "Execution",
     "Lora",
     "ModelSource",
@@ -50,6 +64,7 @@ __all__ = [
     "Train",
     "Variant",
     "absolute_if_local",
+    "checked",
     "differences",
     "dumped",
     "find",

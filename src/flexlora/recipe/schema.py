@@ -6,11 +6,12 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from flexlora.errors import UsageError
+from flexlora.recipe.engine import Engine
 from flexlora.recipe.sections import (
     SECTIONS,
     DataSource,
@@ -31,11 +32,29 @@ from flexlora.recipe.sections import (
     task_from_name,
 )
 
+S = TypeVar("S", bound=Section)
+
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED_ARM_NAMES = ("base", "baselines")
 
 # Changing these does not change a run's results, so a run may be continued with other values.
-FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to", "train.sharding")
+FREE_KEYS = (
+    "engine.api_key_env",
+    "engine.base_url",
+    "engine.concurrency",
+    "engine.max_stops",
+    "engine.retries",
+    "engine.timeout_s",
+    "execution.overlap",
+    "execution.workers",
+    "sampling.batch_size",
+    "sampling.k",
+    "sampling.preset",
+    "train.report_to",
+    "train.sharding",
+)
+GROWING_KEYS = ("sampling.n",)
+"""These may be raised: a sample is the same however many are drawn, so what is there stays."""
 
 
 class Recipe(Section):
@@ -85,6 +104,7 @@ class Recipe(Section):
         {},
         description="Named sets of overrides, each trained and evaluated in this run; none means one, `main`.",
     )
+    engine: Engine = Field(Engine(), description="What generates completions.")
     execution: Execution = Field(Execution(), description="How programs are run.")
     seed: int = Field(0, ge=0, description="Seed of adapter initialisation, data order, dropout and sampling.")
 
@@ -128,9 +148,14 @@ class Recipe(Section):
                     f"arms: {arm!r} cannot name an arm; use letters, digits, '.', '_' or '-', and not "
                     f"{' or '.join(RESERVED_ARM_NAMES)}"
                 )
+        problems += self.engine.problems(self.variants, self.arm_names(), self.baselines)
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def is_local(self, model: str) -> bool:
+        """Whether a model is loaded here: to be trained, or to generate."""
+        return not self.engine.is_remote or (model == self.model and bool(self.arm_names()))
 
     def source(self, model: str) -> ModelSource:
         """How to load the recipe's model or one of its baselines."""
@@ -152,7 +177,7 @@ class Recipe(Section):
     def arm(self, name: str) -> Recipe:
         """The recipe of one arm: its overrides applied, without further arms."""
         overrides = self.arms.get(name, {})
-        return build(merged(dumped(self) | {"arms": {}}, overrides), where=f"arms.{name}.")
+        return build(merged(dumped(self) | NOT_AN_ARMS, overrides), where=f"arms.{name}.")
 
 
 def with_sharding(recipe: Recipe) -> Recipe:
@@ -162,6 +187,9 @@ def with_sharding(recipe: Recipe) -> Recipe:
 
 # What an arm may change: how the adapter is trained, not what all arms share.
 ARM_KEYS = ("data", "validation", "lora", "penalty", "optimizer", "train", "seed")
+
+NOT_AN_ARMS: dict[str, Any] = {"arms": {}, "engine": {}}
+"""What the recipe of one arm is without: the engine knows all arms by name, and generates for them together."""
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
@@ -185,16 +213,20 @@ def dumped(recipe: Recipe) -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ between two dumped recipes, without those that leave results unchanged."""
+    """Dotted keys whose values differ between two dumped recipes, without those that leave what is there valid."""
     found: dict[str, tuple[Any, Any]] = {}
     for key in {**old, **new}:
         a, b = old.get(key), new.get(key)
         dotted = f"{prefix}{key}"
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found |= differences(a, b, f"{dotted}.")
-        elif a != b and not _is_free(dotted):
+        elif a != b and not _is_free(dotted) and not _is_raised(dotted, a, b):
             found[dotted] = (a, b)
     return found
+
+
+def _is_raised(key: str, old: Any, new: Any) -> bool:
+    return key in GROWING_KEYS and isinstance(old, int) and isinstance(new, int) and new > old
 
 
 def _is_free(key: str) -> bool:
@@ -213,7 +245,7 @@ def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Reci
             for key in overrides
             if key in Recipe.model_fields and key not in ARM_KEYS
         ]
-        in_arm = _check(merged({**values, "arms": {}}, overrides), where=f"arms.{name}.")[1]
+        in_arm = _check(merged({**values, **NOT_AN_ARMS}, overrides), where=f"arms.{name}.")[1]
         problems += [p for p in in_arm if p.removeprefix(f"arms.{name}.") not in problems]
     if recipe is not None and not problems:
         return recipe
@@ -221,8 +253,24 @@ def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Reci
 
 
 def _check(values: Mapping[str, Any], where: str) -> tuple[Recipe | None, list[str]]:
+    return _validated(Recipe, values, where)
+
+
+def checked(section: type[S], values: Mapping[str, Any], where: str) -> S:
+    """One section by itself, from plain values.
+
+    Raises:
+        UsageError: they are wrong; all errors are listed.
+    """
+    found, problems = _validated(section, values, where)
+    if found is None:
+        raise UsageError("; ".join(problems))
+    return found
+
+
+def _validated(section: type[S], values: Mapping[str, Any], where: str) -> tuple[S | None, list[str]]:
     try:
-        return Recipe.model_validate(values), []
+        return section.model_validate(values), []
     except ValidationError as error:
         # A list whose items are all wrong is also reported as too short, which would mislead.
         items = [item for item in error.errors() if item["type"] != "too_short" or item["input"] in ([], ())]
@@ -255,7 +303,7 @@ def _known_keys(location: list[Any]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        section = next((s for s in SECTIONS if s.__name__ in str(annotation)), None)
+        section = next((s for s in (*SECTIONS, Engine) if s.__name__ in str(annotation)), None)
         if section is None:
             return []
     return list(section.model_fields)

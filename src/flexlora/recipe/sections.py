@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from flexlora.recipe.presets import Preset, against_preset, with_preset
+
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4"]
 TargetPreset = Literal["mlp", "paper", "attention", "all"]
@@ -400,6 +402,11 @@ def task_from_name(value: Any) -> Any:
 class Sampling(Section):
     """How completions are drawn."""
 
+    preset: Preset | None = Field(
+        None,
+        description="A published protocol: `greedy`; `pass@1` (n 20, temperature 0.2, top_p 0.95); `pass@100` (n 200, "
+        "temperature 0.8, top_p 0.95, k [10, 100]). n and k may still be set.",
+    )
     n: int = Field(1, ge=1, description="Completions per problem.")
     temperature: float = Field(0.0, ge=0, description="0 is greedy.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling: keep the most likely tokens of this mass.")
@@ -407,8 +414,15 @@ class Sampling(Section):
     batch_size: int = Field(16, ge=1, description="Completions generated at once.")
     k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1, description="Report pass@k for these k.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_preset(cls, values: Any) -> Any:
+        return with_preset(values)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if contradiction := against_preset(self.preset, dict(self)):
+            raise ValueError(contradiction)
         too_large = [k for k in self.k if k > self.n]
         if too_large:
             raise ValueError(
@@ -426,6 +440,11 @@ class Execution(Section):
     """How programs are run."""
 
     workers: int | None = Field(None, ge=1, description="Programs run at once; null is one per processor core.")
+    overlap: bool | Literal["auto"] = Field(
+        "auto",
+        description="Run programs while completions are still being generated (not where several processes generate); "
+        "auto: where a GPU or a server generates, so that generation does not share its cores.",
+    )
 
 
 class ModelSource(Section):
