@@ -61,6 +61,8 @@ class Plan:
     completions: int
     programs: dict[str, int]
     """Language -> programs to run."""
+    texts: dict[str, int] = field(default_factory=dict)
+    """Name -> texts whose likelihood is measured."""
     example: dict[str, str] = field(default_factory=dict)
     """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
 
@@ -90,9 +92,12 @@ class Plan:
                 f"           {arm.optimizer_steps} optimizer steps, about {arm.petaflops:.3g} PFLOP; "
                 f"{arm.validation_examples} validation examples"
             )
-        said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
-        programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
-        said.append(f"           {self.completions} completions, programs to run: {programs}")
+        if self.texts:
+            said.append("likelihood " + ", ".join(f"{name} ({count})" for name, count in self.texts.items()))
+        if self.tasks:
+            said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
+            programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
+            said.append(f"           {self.completions} completions, programs to run: {programs}")
         if not self.example:
             return [*said, "nothing is trained"]
         said.append("one training example, as the model sees it:")

@@ -17,9 +17,10 @@ from flexlora import execution, models, processes
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
 from flexlora.adapters.initial import InitialAdapter, check_initial, find_initial
 from flexlora.capabilities import require
-from flexlora.data import Example, Problem
+from flexlora.data import Example, Problem, Text
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
+from flexlora.data.texts import load_texts
 from flexlora.errors import UsageError
 from flexlora.execution import How
 from flexlora.folder import RunFolder, existing
@@ -78,7 +79,12 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     if recipe.quantization:
         problems.attempt(require_bitsandbytes)
     loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
-    if executes:
+    texts = [
+        of_name[0]
+        for source in recipe.likelihood.texts
+        if (of_name := problems.attempt(load_texts, source, recipe.data_dir))
+    ]
+    if executes and recipe.tasks:
         problems.attempt(partial(execution.require, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
     problems.attempt(_trackers_known, recipe)
@@ -92,7 +98,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
                 problems.attempt(_prompts_fit, task, model[0], tokenizer, name)
     for arm in recipe.arm_names():
         problems.attempt(_shards, run, arm)
-    planned = [problems.attempt(_plan_arm, recipe, arm, base, loaded) for arm in recipe.arm_names()]
+    planned = [problems.attempt(_plan_arm, recipe, arm, base, [*loaded, *texts]) for arm in recipe.arm_names()]
     arms = [plan for plan in planned if plan is not None]
     problems.raise_if_any()
     assert base is not None
@@ -117,14 +123,15 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         tasks=per_task,
         completions=sum(programs.values()),
         programs=programs,
+        texts={group[0].task: len(group) for group in texts},
         example=_shown(arms[0][1], tokenizer) if arms else {},
     )
 
 
 def _places_differ(run: RunFolder) -> None:
     places: dict[str, str] = {}
-    for item in run.evaluations():
-        if item.path in places:
+    for item in (*run.evaluations(), *run.likelihoods()):
+        if places.get(item.path, item.model) != item.model:
             raise UsageError(
                 f"baselines: {item.model!r} and {places[item.path]!r} would share the folder {item.path}; name one of "
                 "them by another path."
@@ -247,7 +254,7 @@ def _penalty_fits(adapted: Any, of_arm: Recipe, steps: int) -> None:
 
 
 def _plan_arm(
-    recipe: Recipe, arm: str, base: tuple[Any, int] | None, tasks: Sequence[Sequence[Problem]]
+    recipe: Recipe, arm: str, base: tuple[Any, int] | None, tasks: Sequence[Sequence[Problem | Text]]
 ) -> tuple[ArmPlan, Tokens] | None:
     of_arm = recipe.arm(arm)
     examples, _ = load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)

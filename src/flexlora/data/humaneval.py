@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flexlora.data.source import HubDataset, Origin, load_benchmark
-from flexlora.data.types import Problem
+from flexlora.data.types import Example, Problem
 
 HUB = HubDataset(
     repository="openai/openai_humaneval",
@@ -32,6 +32,21 @@ def problems(data_dir: Path | None) -> tuple[list[Problem], Origin]:
             prefix=record["prompt"],
             suffix=f"\n{record['test']}\ncheck({record['entry_point']})",
             timeout_s=TIMEOUT_S,
+        )
+        for record in records
+    ], origin
+
+
+def solutions(data_dir: Path | None) -> tuple[list[Example], Origin]:
+    """The prompts with their canonical solutions; nothing to train on, as they are the benchmark."""
+    columns = ("task_id", "prompt", "canonical_solution")
+    records, origin = load_benchmark(data_dir, FILE, HUB, "test", columns)
+    return [
+        Example(
+            source="humaneval",
+            key=record["task_id"],
+            prompt=record["prompt"],
+            completion=record["canonical_solution"],
         )
         for record in records
     ], origin

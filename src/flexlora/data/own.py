@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flexlora.data import humaneval, mbpp
+from flexlora.data import codesearchnet, humaneval, mbpp
 from flexlora.data.source import HubDataset, Origin, load_file, load_hub
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
@@ -12,7 +12,12 @@ from flexlora.recipe import DataSource
 
 # Loading a known benchmark as if it were one's own data would get round the check that no evaluated problem
 # was trained on.
-KNOWN = {humaneval.HUB.repository: "humaneval", mbpp.HUB.repository: "mbpp", "nuprl/MultiPL-E": "multipl-e"}
+KNOWN = {
+    humaneval.HUB.repository: "humaneval",
+    mbpp.HUB.repository: "mbpp",
+    "nuprl/MultiPL-E": "multipl-e",
+    codesearchnet.REPOSITORY: "codesearchnet/LANG",
+}
 
 
 def examples(source: DataSource) -> tuple[list[Example], Origin]:
@@ -36,8 +41,8 @@ def examples(source: DataSource) -> tuple[list[Example], Origin]:
         records, origin = load_hub(hub, source.split, columns)
     else:
         raise UsageError(
-            f"data: unknown dataset {source.dataset!r}. Use mbpp or tiny/SET/LANG, the path of a .jsonl file, or a "
-            "hub id (owner/name)."
+            f"data: unknown dataset {source.dataset!r}. Use mbpp, codesearchnet/LANG or tiny/SET/LANG, the path of a "
+            ".jsonl file, or a hub id (owner/name)."
         )
     made = []
     for number, record in enumerate(records, start=1):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flexlora.data import generated, humaneval, mbpp, multipl_e
 from flexlora.data.source import Origin
-from flexlora.data.types import Example, Problem
+from flexlora.data.types import Example, Problem, Text
 from flexlora.errors import UsageError
 from flexlora.recipe import Task
 
@@ -68,7 +68,7 @@ def _only(task: Task, style: str, split: str | None) -> None:
         raise UsageError(f"task {task.name}: it has no splits; remove split: {task.split}.")
 
 
-def refuse_trained(problems: Iterable[Problem], examples: Iterable[Example]) -> None:
+def refuse_trained(problems: Iterable[Problem | Text], examples: Iterable[Example]) -> None:
     """Refuse to evaluate problems that are trained on.
 
     Raises:

@@ -6,6 +6,7 @@ all listed in one error. This package knows no other part of `flexlora`.
 """
 
 from flexlora.recipe.files import find, load, packaged, parse_override, read_yaml
+from flexlora.recipe.likelihood import Likelihood, Texts
 from flexlora.recipe.schema import ARM_KEYS, FREE_KEYS, Recipe, differences, dumped, from_dict, merged, with_sharding
 from flexlora.recipe.sections import (
     EMBEDDED,
@@ -34,6 +35,7 @@ __all__ = [
     "FREE_KEYS",
     "DataSource",
     "Execution",
+    "Likelihood",
     "Lora",
     "ModelSource",
     "Optimizer",
@@ -46,6 +48,7 @@ __all__ = [
     "Section",
     "TargetPreset",
     "Task",
+    "Texts",
     "Tokenizer",
     "Train",
     "Variant",

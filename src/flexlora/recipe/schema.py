@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from flexlora.errors import UsageError
+from flexlora.recipe.likelihood import Likelihood, Texts
 from flexlora.recipe.sections import (
     SECTIONS,
     DataSource,
@@ -35,7 +36,11 @@ ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED_ARM_NAMES = ("base", "baselines")
 
 # Changing these does not change a run's results, so a run may be continued with other values.
-FREE_KEYS = ("execution.workers", "sampling.batch_size", "train.report_to", "train.sharding")
+# Further texts to measure add to them.
+FREE_KEYS = (
+    *("execution.workers", "sampling.batch_size", "train.report_to", "train.sharding"),
+    *("likelihood.texts", "likelihood.batch_tokens"),
+)
 
 
 class Recipe(Section):
@@ -73,7 +78,10 @@ class Recipe(Section):
     optimizer: Optimizer = Field(Optimizer(), description="The optimizer.")
     train: Train = Field(Train(), description="The training loop.")
     tasks: tuple[Annotated[Task, BeforeValidator(task_from_name)], ...] = Field(
-        min_length=1, description="Benchmarks to evaluate."
+        (), description="Benchmarks to evaluate; none is needed where only likelihoods are measured."
+    )
+    likelihood: Likelihood = Field(
+        Likelihood(), description="Held-out texts whose likelihood is measured: a list, or a mapping with `texts`."
     )
     sampling: Sampling = Field(Sampling(), description="How completions are drawn.")
     variants: tuple[Variant, ...] = Field(
@@ -106,6 +114,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []
+        if not self.tasks and not self.likelihood.texts:
+            problems.append("tasks: nothing to evaluate; name a benchmark, or texts under likelihood")
         names = [task.name for task in self.tasks]
         problems += [f"tasks: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
         for field in ("variants", "baselines"):
@@ -255,7 +265,7 @@ def _known_keys(location: list[Any]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        section = next((s for s in SECTIONS if s.__name__ in str(annotation)), None)
+        section = next((s for s in (*SECTIONS, Texts, Likelihood) if s.__name__ in str(annotation)), None)
         if section is None:
             return []
     return list(section.model_fields)

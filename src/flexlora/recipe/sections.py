@@ -58,10 +58,14 @@ class DataSource(Section):
     """One training or validation dataset of a mixture."""
 
     dataset: str = Field(
-        description="`mbpp`, `tiny/SET/LANG`, the path of a JSONL file, or the id of a Hugging Face hub dataset "
-        "(`owner/name`)."
+        description="`mbpp`, `codesearchnet/LANG`, `tiny/SET/LANG`, the path of a JSONL file, or the id of a Hugging "
+        "Face hub dataset (`owner/name`)."
     )
-    split: str = Field("train", description="Split; for `mbpp`: prompt, train, validation, test or all.")
+    split: str = Field(
+        "train",
+        description="Split; for `mbpp`: prompt, train, validation, test or all; for `codesearchnet`: train, validation "
+        "or test.",
+    )
     weight: float = Field(
         1.0,
         gt=0,
