@@ -104,7 +104,8 @@ def test_the_command_measures_by_a_recipe_or_a_run(values: dict[str, Any], tmp_p
     assert f"{scores[0]['nats_per_token']['estimate']:.3f}" in again.stdout
     scored = invoke(app, ["score", str(run)])
     assert "bits/character" in scored.stdout
-    without = invoke(app, ["likelihood", "demo", "--output", str(tmp_path / "demo")])
+    recipe.write_text(json.dumps({**values, "variants": ["base"], "tasks": ["humaneval"], "likelihood": []}))
+    without = invoke(app, ["likelihood", str(recipe), "--output", str(tmp_path / "other")])
     assert isinstance(without.exception, UsageError)
     assert "names no texts" in str(without.exception)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from codesearchnet_records import on_the_hub, record
 from flexlora.data import codesearchnet
 from flexlora.data.mixture import load_examples
 from flexlora.errors import UsageError
@@ -15,43 +16,6 @@ from flexlora.recipe import DataSource
 
 PYTHON = 'def twice(x):\n    r"""\n    Double x.\n\n    It says "two" times.\n    """\n    return 2 * x'
 JAVA = "public int twice(int x) {\n        return 2 * x;\n    }"
-
-
-def record(code: str, documentation: str, number: int = 0, split: str = "test", **more: Any) -> dict[str, Any]:
-    """A function in the layout of the original files."""
-    return {
-        "repo": "me/tools",
-        "path": f"src/{number}.x",
-        "func_name": "twice",
-        "original_string": code,
-        "language": "x",
-        "code": code,
-        "code_tokens": code.split(),
-        "docstring": documentation,
-        "docstring_tokens": documentation.split(),
-        "sha": "0" * 40,
-        "url": f"https://example.org/me/tools/{number}",
-        "partition": split,
-        **more,
-    }
-
-
-def on_the_hub(original: dict[str, Any]) -> dict[str, Any]:
-    """The same function as the hub has it."""
-    names = {
-        "repo": "repository_name",
-        "path": "func_path_in_repository",
-        "func_name": "func_name",
-        "original_string": "whole_func_string",
-        "language": "language",
-        "code": "func_code_string",
-        "code_tokens": "func_code_tokens",
-        "docstring": "func_documentation_string",
-        "docstring_tokens": "func_documentation_tokens",
-        "partition": "split_name",
-        "url": "func_code_url",
-    }
-    return {name: original[field] for field, name in names.items()}
 
 
 def write(file: Path, records: list[dict[str, Any]]) -> None:
