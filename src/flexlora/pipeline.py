@@ -171,7 +171,7 @@ def likelihood(run: RunFolder) -> Likelihoods | None:
     """Measure the held-out texts that the recipe names by everything it evaluates; several processes share the texts.
 
     Returns:
-        Their scores so far in the first process, for `summary.json`; None where there are no texts.
+        Their scores, as `summary.json` will hold them; None where there are no texts.
 
     Raises:
         UsageError: an arm's adapter has not been trained.
@@ -199,7 +199,7 @@ def likelihood(run: RunFolder) -> Likelihoods | None:
             processes.once(files.take_in)
         del model
         models.free_memory()
-    return _likelihoods(run) if processes.is_first() else None
+    return processes.once(lambda: _likelihoods(run))
 
 
 def generate(run: RunFolder) -> None:

@@ -1,5 +1,6 @@
 """Log-likelihoods of texts, against the loss that transformers' own models return."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from tokenizers.processors import TemplateProcessing
 from flexlora import models, processes
 from flexlora.data import Text
 from flexlora.errors import FlexError, UsageError
+from flexlora.evaluation import compare_functions
+from flexlora.evaluation.schema import Side
 from flexlora.files import read_appended
 from flexlora.likelihood import Measured, likelihood_files, measure, measure_texts, teacher_forced
 from flexlora.recipe import Likelihood, ModelSource
@@ -163,3 +166,17 @@ def test_several_processes_share_the_texts(
     assert records[0].keys() == records[1].keys()
     for task_id, record in records[0].items():
         assert records[1][task_id]["nll"] == pytest.approx(record["nll"], rel=1e-6)
+
+
+def test_what_is_measured_is_compared_without_files(model: tuple[Any, Any]) -> None:
+    loaded, tokenizer = model
+    before = by_id(measure(loaded, tokenizer, TEXTS))
+    with torch.no_grad():
+        loaded.get_output_embeddings().weight.zero_()  # every token is as likely as any other
+    after = by_id(measure(loaded, tokenizer, TEXTS))
+    side: Side = {"arm": None, "variant": "base", "model": "m"}
+    found = compare_functions(before, after, side, side, "t", "py")
+    assert found["nats_per_token"] is not None
+    total = sum(one.nll for one in before.values()) / sum(one.tokens for one in before.values())
+    vocabulary = loaded.config.vocab_size
+    assert found["nats_per_token"]["difference"] == pytest.approx(math.log(vocabulary) - total, rel=1e-5)

@@ -139,7 +139,7 @@ def likelihood(
         )
     with pipeline.working(folder):
         measured = pipeline.likelihood(folder)
-    if measured is not None:
+    if measured is not None and processes.is_first():
         print_json(measured) if as_json else print_likelihoods(measured)
 
 

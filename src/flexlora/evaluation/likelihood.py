@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
+from typing import Protocol
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.intervals import ratio_bootstrap
@@ -32,19 +33,38 @@ BIT = log(2)
 FILE = "likelihood.jsonl"
 
 
+class Function(Protocol):
+    """What a model makes of one text: as recorded in a file, or `flexlora.likelihood.Measured`."""
+
+    @property
+    def tokens(self) -> int:
+        """That were scored."""
+
+    @property
+    def characters(self) -> int:
+        """That those tokens stand for."""
+
+    @property
+    def nll(self) -> float:
+        """Sum of their negative log-likelihoods, in nats."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether its end was not scored."""
+
+
 @dataclass(frozen=True, slots=True)
-class Function:
-    """What a model makes of one text."""
+class Recorded:
+    """A function of a file."""
 
     tokens: int
     characters: int
     nll: float
-    """In nats."""
     cut: bool
 
 
 Functions = Mapping[str, Function]
-"""task_id -> function, sorted."""
+"""task_id -> function."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +75,7 @@ class LikelihoodEntry(Evaluated):
     """The texts that the recipe asks for."""
 
 
-def read_likelihoods(path: Path, expected: frozenset[str]) -> dict[str, Function]:
+def read_likelihoods(path: Path, expected: frozenset[str]) -> dict[str, Recorded]:
     """The functions in `path` that are `expected`, sorted; others may be there, from before a limit was lowered.
 
     Raises:
@@ -69,7 +89,7 @@ def read_likelihoods(path: Path, expected: frozenset[str]) -> dict[str, Function
             "`flexlora likelihood` on this run measures what is missing."
         )
     return {
-        task_id: Function(
+        task_id: Recorded(
             found[task_id]["tokens"], found[task_id]["characters"], found[task_id]["nll"], found[task_id]["cut"]
         )
         for task_id in sorted(expected)

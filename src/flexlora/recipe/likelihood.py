@@ -68,7 +68,7 @@ class Likelihood(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [texts.name for texts in self.texts]
-        if doubled := sorted({name for name in names if names.count(name) > 1}):
+        names = [texts.name.replace("/", "--") for texts in self.texts]  # as their folders are called
+        if doubled := sorted({t.name for t, name in zip(self.texts, names, strict=True) if names.count(name) > 1}):
             raise ValueError(f"texts: {doubled[0]!r} is listed twice; give one of them a name of its own")
         return self

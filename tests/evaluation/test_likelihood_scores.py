@@ -9,8 +9,8 @@ import pytest
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.intervals import ratio_bootstrap
 from flexlora.evaluation.likelihood import (
-    Function,
     LikelihoodEntry,
+    Recorded,
     compare_functions,
     read_likelihoods,
     score_likelihoods,
@@ -22,8 +22,8 @@ BASE: Side = {"arm": None, "variant": "base", "model": "m"}
 ADAPTER: Side = {"arm": "main", "variant": "adapter", "model": "m"}
 
 
-def functions(nll: list[float], tokens: int = 10, characters: int = 40, cut: bool = False) -> dict[str, Function]:
-    return {f"f/{i}": Function(tokens, characters, value, cut) for i, value in enumerate(nll)}
+def functions(nll: list[float], tokens: int = 10, characters: int = 40, cut: bool = False) -> dict[str, Recorded]:
+    return {f"f/{i}": Recorded(tokens, characters, value, cut) for i, value in enumerate(nll)}
 
 
 def write(folder: Path, nll: list[float], tokens: list[int]) -> frozenset[str]:
@@ -111,7 +111,7 @@ def test_other_tokenizers_are_compared_by_character_and_on_whole_functions_only(
     found = compare_functions(functions([6.0, 7.0, 8.0]), other, ADAPTER, BASE, "t", "go")
     assert found["nats_per_token"] is None
     assert found["bits_per_character"]["difference"] == pytest.approx(-3 / math.log(2) / 120)
-    cut = {**other, "f/1": Function(3, 11, 1.0, True)}
+    cut = {**other, "f/1": Recorded(3, 11, 1.0, True)}
     assert compare_functions(functions([6.0, 7.0, 8.0]), cut, ADAPTER, BASE, "t", "go")["functions"] == 2
     with pytest.raises(UsageError, match="no function in common"):
         compare_functions(functions([1.0]), functions([1.0], tokens=3, cut=True), ADAPTER, BASE, "t", "go")
