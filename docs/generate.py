@@ -22,6 +22,8 @@ SECTIONS: dict[str, type[recipe.Section]] = {
     "optimizer": recipe.Optimizer,
     "train": recipe.Train,
     "tasks": recipe.Task,
+    "likelihood": recipe.Likelihood,
+    "likelihood.texts": recipe.Texts,
     "sampling": recipe.Sampling,
     "engine": recipe.Engine,
     "tokenizer": recipe.Tokenizer,

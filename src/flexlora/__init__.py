@@ -4,7 +4,7 @@
 
     done = flexlora.run("mbpp-java", overrides=["model=PATH"])      # the main job, all stages
     flexlora.train("mbpp-java", overrides=["model=PATH"])           # training alone
-    flexlora.evaluate(done.path)                                    # generate, execute and score
+    flexlora.evaluate(done.path)                                    # likelihoods, generate, execute and score
     flexlora.compare("runs/a", "runs/b")                            # two runs, paired on their problems
     flexlora.export(done.path, "export")                            # the adapter with a model card, for others
 
@@ -35,7 +35,7 @@ def run(
     overrides: Iterable[str] = (),
     overwrite: bool = False,
 ) -> RunFolder:
-    """The main job: train, generate, execute, score, report; continues a run that was stopped.
+    """The main job: train, measure likelihoods, generate, execute, score, report; continues a run that was stopped.
 
     Args:
         recipe: a recipe, its values, the path of a file, or the name of a packaged recipe.
@@ -68,9 +68,9 @@ def train(
 
 
 def evaluate(run: str | Path) -> Summary:
-    """Generate, execute and score a run whose adapters are trained; returns what `summary.json` holds.
+    """Evaluate a run whose adapters are trained: likelihoods, completions, verdicts; returns what `summary.json` holds.
 
-    Several processes generate, and wait for the first to do the rest.
+    Several processes measure and generate, and wait for the first to do the rest.
     """
     from flexlora import pipeline, processes
     from flexlora.folder import existing
@@ -82,6 +82,7 @@ def evaluate(run: str | Path) -> Summary:
     processes.join()
     folder = existing(Path(run))
     with pipeline.working(folder):
+        pipeline.likelihood(folder)
         pipeline.generate(folder, {})
         return processes.once(scored)
 

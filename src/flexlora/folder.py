@@ -2,7 +2,7 @@
 
     RUN/recipe.yaml  environment.json  trainings.json  summary.json  report.html
     RUN/ARM/train/{adapter/,checkpoints/,log.jsonl,spectrum.jsonl}
-    RUN/ARM/eval/VARIANT/TASK/{samples.jsonl,results.jsonl}
+    RUN/ARM/eval/VARIANT/TASK/{samples.jsonl,results.jsonl,likelihood.jsonl}
     RUN/base/TASK/...   RUN/baselines/NAME/TASK/...
 
 "/" in a task's or a model's name is written as "--"; the folder of a file of tasks is its name and a hash of its path.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ import yaml
 
 from flexlora.errors import UsageError
 from flexlora.files import write_whole
-from flexlora.recipe import Recipe, Task, differences, dumped, from_dict, read_yaml
+from flexlora.recipe import Recipe, Task, Texts, differences, dumped, from_dict, read_yaml
 
 LOCK = ".lock"
 FILES = ("recipe.yaml", "environment.json", "trainings.json", "summary.json", "report.html")
@@ -34,14 +34,14 @@ OVERWRITING = ".overwriting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """One variant of one model on one task, and the folder with its samples and results."""
+    """One variant of one model on one task, or on texts that are measured, and the folder with its files."""
 
     arm: str | None
     """None for the base and the baselines."""
     variant: str
     """`base`, `adapter`, `merged` or `baseline`."""
     model: str
-    task: Task
+    task: Task | Texts
     path: str
     """Relative to the run directory."""
 
@@ -71,6 +71,13 @@ class RunFolder:
 
     def evaluations(self) -> list[Evaluation]:
         """Everything that the recipe evaluates: the base, the baselines, then every arm's variants."""
+        return self._of_every_variant(self.recipe.tasks)
+
+    def likelihoods(self) -> list[Evaluation]:
+        """Everything that the recipe measures the likelihood of texts by, in the same order."""
+        return self._of_every_variant(self.recipe.likelihood.texts)
+
+    def _of_every_variant(self, tasks: Sequence[Task | Texts]) -> list[Evaluation]:
         recipe = self.recipe
         wanted: list[tuple[str | None, str, str, str]] = []
         if "base" in recipe.variants:
@@ -85,7 +92,7 @@ class RunFolder:
         return [
             Evaluation(arm=arm, variant=variant, model=model, task=task, path=f"{folder}/{_of_task(task.name)}")
             for arm, variant, model, folder in wanted
-            for task in recipe.tasks
+            for task in tasks
         ]
 
 

@@ -1,7 +1,7 @@
 """The main job: from a recipe to a run directory with scores and a report.
 
-Stages, in order: preflight, train, generate, execute, score, report. Each reads files and writes files, so each is
-also a function (and a command) of its own, and a run that was stopped anywhere continues when it is run again.
+Stages, in order: preflight, train, likelihood, generate, execute, score, report. Each reads files and writes files, so
+each is also a function (and a command) of its own, and a run that was stopped anywhere continues when it is run again.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from flexlora import execution, models, processes, serving
 from flexlora.adapters import load_adapter
-from flexlora.data import Problem
+from flexlora.data import Problem, Text
 from flexlora.data.task_list import with_all_tasks
 from flexlora.data.tasks import load_problems
+from flexlora.data.texts import load_texts
 from flexlora.errors import FlexError, UsageError
-from flexlora.evaluation.schema import Summary, read_summary
+from flexlora.evaluation.likelihood import LikelihoodEntry, score_likelihoods
+from flexlora.evaluation.schema import Likelihoods, Summary, read_summary
 from flexlora.evaluation.summary import Entry, score_run
 from flexlora.evaluation.trainings import Trainings, compare_trainings, read_logs
 from flexlora.execution import How
 from flexlora.execution.results_file import recorded
 from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Program
-from flexlora.files import iterate_appended, write_json
+from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
 from flexlora.generation import SampleFiles, complete, generate_samples, missing_samples
+from flexlora.likelihood import likelihood_files, measure_texts
 from flexlora.overlap import Overlap
 from flexlora.plan import Plan
 from flexlora.preflight import check
@@ -38,6 +41,8 @@ from flexlora.report.page import write_report
 from flexlora.training import Probe, probe_steps, train_adapter
 from flexlora.training.sharded import shards
 from flexlora.training.stage import starts_fresh
+
+T = TypeVar("T", Problem, Text)
 
 
 def start(
@@ -99,6 +104,7 @@ def run_recipe(
     run, _ = start(recipe, output, overrides, overwrite, **how)
     with working(run, overwrite, **how):
         train(run)
+        likelihood(run)
         generate(run, how)
         if processes.is_first():
             execute(run, **how)
@@ -165,6 +171,41 @@ def probe_arms(run: RunFolder, arms: Sequence[str]) -> dict[str, Probe]:
     return probes
 
 
+def likelihood(run: RunFolder) -> Likelihoods | None:
+    """Measure the held-out texts that the recipe names by everything it evaluates; several processes share the texts.
+
+    Returns:
+        Their scores, as `summary.json` will hold them; None where there are no texts.
+
+    Raises:
+        UsageError: an arm's adapter has not been trained.
+        FlexError: out of GPU memory, or a model's output is not a number.
+    """
+    for group in _by_model(processes.once(lambda: _pending_likelihoods(run))):
+        model = tokenizer = None
+        for item, texts in group:
+            if model is None:
+                models.quiet()
+                tokenizer = models.load_tokenizer(run.recipe.source(item.model))
+                model = models.load_model(run.recipe.source(item.model))
+            model = _as_variant(run, model, item)
+            files = likelihood_files(run.path / item.path)
+            measure_texts(
+                model,
+                tokenizer,
+                processes.mine(texts),
+                run.recipe.likelihood,
+                files.mine,
+                label=f"likelihood {item.label()}",
+                elsewhere=files.all,
+            )
+            processes.wait()
+            processes.once(files.take_in)
+        del model
+        models.free_memory()
+    return processes.once(lambda: _likelihoods(run))
+
+
 def generate(run: RunFolder, executing: How | None = None) -> None:
     """Write the missing completions of everything that the recipe evaluates; several processes share the problems.
 
@@ -225,10 +266,26 @@ def _pending(run: RunFolder) -> list[tuple[Evaluation, list[Problem]]]:
     for item, _ in evaluations:
         SampleFiles(run.path / item.path).take_in()
     pending = [(item, problems) for item, problems in evaluations if _missing_samples(run, item, problems)]
-    for item, _ in pending:
+    _refuse_untrained(run, [item for item, _ in pending])
+    return pending
+
+
+def _pending_likelihoods(run: RunFolder) -> list[tuple[Evaluation, list[Text]]]:
+    """What lacks likelihoods, once those are taken in that the processes of a killed run left."""
+    pending = []
+    for item, texts in _with_texts(run):
+        files = likelihood_files(run.path / item.path)
+        files.take_in()
+        if {text.task_id for text in texts} - {record["task_id"] for record in read_appended(files.all)}:
+            pending.append((item, texts))
+    _refuse_untrained(run, [item for item, _ in pending])
+    return pending
+
+
+def _refuse_untrained(run: RunFolder, pending: Sequence[Evaluation]) -> None:
+    for item in pending:
         if item.arm is not None and not run.adapter(item.arm).is_dir():
             raise UsageError(f"{run.adapter(item.arm)}: not trained yet; `flexlora train {run.path}` does that.")
-    return pending
 
 
 def answer(
@@ -263,6 +320,8 @@ def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None
     Raises:
         FlexError: completions are missing, or programs could not be run for a reason that is not theirs.
     """
+    if not run.recipe.tasks:
+        return
     execution.require(languages_of(run.recipe), **how)
     how["workers"] = how.get("workers") or run.recipe.execution.workers
     for item, problems in _with_problems(run):
@@ -280,10 +339,10 @@ def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None
 
 
 def score(run: RunFolder) -> Summary:
-    """Score the verdicts and compare the variants; writes `summary.json`.
+    """Score the verdicts and likelihoods, and compare the variants; writes `summary.json`.
 
     Raises:
-        FlexError: verdicts are missing.
+        FlexError: verdicts or likelihoods are missing.
     """
     entries = [
         Entry(
@@ -300,10 +359,32 @@ def score(run: RunFolder) -> Summary:
     ]
     recipe = run.recipe
     summary = score_run(
-        run.path, entries, recipe.sampling.k, name=recipe.name, provenance=provenance(run), seed=recipe.seed
+        run.path,
+        entries,
+        recipe.sampling.k,
+        name=recipe.name,
+        provenance=provenance(run),
+        likelihood=_likelihoods(run),
+        seed=recipe.seed,
     )
     write_json(run.path / "summary.json", summary)
     return summary
+
+
+def _likelihoods(run: RunFolder) -> Likelihoods | None:
+    entries = [
+        LikelihoodEntry(
+            arm=item.arm,
+            variant=item.variant,
+            model=item.model,
+            task=item.task.name,
+            language=texts[0].language,
+            path=item.path,
+            expected=frozenset(text.task_id for text in texts),
+        )
+        for item, texts in _with_texts(run)
+    ]
+    return score_likelihoods(run.path, entries, seed=run.recipe.seed) if entries else None
 
 
 def report(run: RunFolder) -> Path:
@@ -335,21 +416,25 @@ def _with_problems(run: RunFolder) -> Iterator[tuple[Evaluation, list[Problem]]]
         yield item, loaded[item.task.name]
 
 
+def _with_texts(run: RunFolder) -> Iterator[tuple[Evaluation, list[Text]]]:
+    loaded = {source.name: load_texts(source, run.recipe.data_dir)[0] for source in run.recipe.likelihood.texts}
+    for item in run.likelihoods():
+        yield item, loaded[item.task.name]
+
+
 def _missing_samples(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> int:
     return missing_samples(run.path / item.path, problems, run.recipe.sampling.n)
 
 
-def _by_model(
-    pending: Sequence[tuple[Evaluation, list[Problem]]],
-) -> Iterator[list[tuple[Evaluation, list[Problem]]]]:
+def _by_model(pending: Sequence[tuple[Evaluation, list[T]]]) -> Iterator[list[tuple[Evaluation, list[T]]]]:
     """Groups that share one load of weights: the base with all unmerged adapters, each merged arm, each baseline.
 
     In the first group the base comes first, before any adapter is put on it.
     """
-    groups: dict[tuple[str, str | None, bool], list[tuple[Evaluation, list[Problem]]]] = {}
-    for item, problems in pending:
+    groups: dict[tuple[str, str | None, bool], list[tuple[Evaluation, list[T]]]] = {}
+    for item, wanted in pending:
         merged = item.variant == "merged"
-        groups.setdefault((item.model, item.arm if merged else None, merged), []).append((item, problems))
+        groups.setdefault((item.model, item.arm if merged else None, merged), []).append((item, wanted))
     yield from groups.values()
 
 

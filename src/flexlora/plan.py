@@ -71,6 +71,8 @@ class Plan:
     """What training and evaluation share: `arms`, and `tasks` with an `Overlap` each."""
     notes: list[str] = field(default_factory=list)
     """What of the tasks' data cannot be evaluated."""
+    texts: dict[str, int] = field(default_factory=dict)
+    """Name -> texts whose likelihood is measured."""
     example: dict[str, str] = field(default_factory=dict)
     """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
 
@@ -99,9 +101,12 @@ class Plan:
                 f"{arm.validation_examples} validation examples"
             )
             said += [f"           {note}" for note in arm.notes]
-        said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
-        programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
-        said.append(f"           {self.completions} completions, programs to run: {programs}")
+        if self.texts:
+            said.append("likelihood " + ", ".join(f"{name} ({count})" for name, count in self.texts.items()))
+        if self.tasks:
+            said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
+            programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
+            said.append(f"           {self.completions} completions, programs to run: {programs}")
         for one in self.overlap:
             of = f"of {', '.join(one['arms'])}: " if len(self.overlap) > 1 else ""
             lines = [f"{of}{line}" for line in sentences(one["tasks"])]

@@ -17,9 +17,10 @@ from flexlora import execution, models, processes, serving
 from flexlora.adapters import add_lora, resolve_targets, trainable_parameters
 from flexlora.adapters.initial import check_initial, find_initial
 from flexlora.capabilities import require
-from flexlora.data import Problem
+from flexlora.data import Problem, Text
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems, refuse_trained
+from flexlora.data.texts import load_texts
 from flexlora.decontamination import overlap_of, trained_before
 from flexlora.errors import UsageError
 from flexlora.execution import Executor, How
@@ -82,7 +83,12 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
         problems.attempt(require_bitsandbytes)
     found = [one for task in recipe.tasks if (one := problems.attempt(load_problems, task, recipe.data_dir))]
     loaded = [task for task, _ in found]
-    if executes:
+    texts = [
+        of_name[0]
+        for source in recipe.likelihood.texts
+        if (of_name := problems.attempt(load_texts, source, recipe.data_dir))
+    ]
+    if executes and recipe.tasks:
         problems.attempt(partial(_can_run, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
     problems.attempt(_trackers_known, recipe)
@@ -98,7 +104,7 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
                 problems.attempt(_prompts_fit, task, model[0], tokenizer, name)
     for arm in recipe.arm_names():
         problems.attempt(_shards, run, arm)
-    planned = [problems.attempt(_plan_arm, recipe, arm, base, loaded) for arm in recipe.arm_names()]
+    planned = [problems.attempt(_plan_arm, recipe, arm, base, [*loaded, *texts]) for arm in recipe.arm_names()]
     arms = [plan for plan in planned if plan is not None]
     problems.raise_if_any()
     assert base is not None or not recipe.is_local(recipe.model)
@@ -125,6 +131,7 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
         programs=programs,
         overlap=overlap_of(recipe),
         notes=[note for _, origin in found for note in origin.notes],
+        texts={group[0].task: len(group) for group in texts},
         example=_shown(arms[0][1], models.load_tokenizer(recipe.source(recipe.model))) if arms else {},
     )
 
@@ -153,8 +160,8 @@ def _missing(language: str) -> bool:
 
 def _places_differ(run: RunFolder) -> None:
     places: dict[str, str] = {}
-    for item in run.evaluations():
-        if item.path in places:
+    for item in (*run.evaluations(), *run.likelihoods()):
+        if places.get(item.path, item.model) != item.model:
             raise UsageError(
                 f"baselines: {item.model!r} and {places[item.path]!r} would share the folder {item.path}; name one of "
                 "them by another path."
@@ -261,7 +268,7 @@ def _penalty_fits(adapted: Any, of_arm: Recipe, steps: int) -> None:
 
 
 def _plan_arm(
-    recipe: Recipe, arm: str, base: tuple[Any, int] | None, tasks: Sequence[Sequence[Problem]]
+    recipe: Recipe, arm: str, base: tuple[Any, int] | None, tasks: Sequence[Sequence[Problem | Text]]
 ) -> tuple[ArmPlan, Tokens] | None:
     of_arm = recipe.arm(arm)
     examples, origins = load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)

@@ -13,6 +13,7 @@ from flexlora import environment, execution, models, processes
 from flexlora.adapters.initial import find_initial
 from flexlora.data.mixture import load_examples
 from flexlora.data.tasks import load_problems
+from flexlora.data.texts import load_texts
 from flexlora.decontamination import overlap_of
 from flexlora.errors import UsageError
 from flexlora.execution import Executor, How, Sandbox
@@ -29,6 +30,8 @@ def provenance(run: RunFolder) -> dict[str, Any]:
     environment = json.loads((run.path / "environment.json").read_bytes())
     inputs = environment.pop("inputs")
     started = inputs.get("init_adapters", {})
+    options = run.recipe.likelihood.model_dump(mode="json", include={"conditional", "max_length"})
+    texts = {texts.name: inputs["likelihood"][texts.name] for texts in run.recipe.likelihood.texts}
     arms = {
         arm: {
             "data": data,
@@ -43,6 +46,7 @@ def provenance(run: RunFolder) -> dict[str, Any]:
         "tasks": inputs["tasks"],
         "sampling": run.recipe.sampling.model_dump(mode="json"),
         **_engine(run),
+        **({"likelihood": {**options, "texts": texts}} if texts else {}),
         "seed": run.recipe.seed,
         "overlap": overlap_of(run.recipe),
         "environment": environment,
@@ -69,7 +73,9 @@ def _inputs(run: RunFolder) -> dict[str, Any]:
         training[arm] = [origin.as_dict() for origin in load_examples(of_arm.data, of_arm.data_dir, of_arm.seed)[1]]
     identities = [_identity(recipe, name) for name in (recipe.model, *recipe.baselines)]
     started = {"init_adapters": initial} if initial else {}
-    return {"models": identities, "training": training, **started, "tasks": tasks}
+    texts = {source.name: load_texts(source, recipe.data_dir)[1].as_dict() for source in recipe.likelihood.texts}
+    measured = {"likelihood": texts} if texts else {}
+    return {"models": identities, "training": training, **started, "tasks": tasks, **measured}
 
 
 def _identity(recipe: Recipe, name: str) -> dict[str, Any]:
@@ -90,14 +96,23 @@ def record_environment(run: RunFolder, **how: Unpack[How]) -> None:
         return
     first = json.loads(path.read_bytes())
     recorded_inputs, later = first.pop("inputs"), first.pop("continued_on", [])
-    if changed := [part for part in inputs if inputs[part] != recorded_inputs.get(part)]:
+    # Texts may come to a run later, and those that its recipe no longer names were measured all the same.
+    texts = recorded_inputs.get("likelihood", {})
+    if together := {**texts, **inputs.get("likelihood", {})}:
+        inputs["likelihood"] = together
+    changed = [part for part in inputs if part != "likelihood" and inputs[part] != recorded_inputs.get(part)]
+    changed += [f"texts {name!r}" for name in texts if together[name] != texts[name]]
+    if changed:
         raise UsageError(
             f"{run.path}: its {' and '.join(changed)} changed since it began ({path} says what they were). Put them "
             "back to continue, or start anew with --overwrite or another --output."
         )
     if now != first and now not in later:
         say(f"this run began on other versions or another machine; both stand in {path}")
-        write_json(path, {**first, "inputs": inputs, "continued_on": [*later, now]})
+        later = [*later, now]
+    elif inputs == recorded_inputs:
+        return
+    write_json(path, {**first, "inputs": inputs, **({"continued_on": later} if later else {})})
 
 
 def _environment(run: RunFolder, **how: Unpack[How]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
+from codesearchnet_records import on_the_hub, record
 from flexlora import models
 from flexlora.errors import UsageError
 from flexlora.recipe import ModelSource
@@ -179,6 +180,40 @@ print(json.dumps([len(problems), len(examples), [*origin.notes, *origins[0].note
     assert [note.split(" apps")[0] for note in notes] == ["1 of 4", "1 of 3"]
     assert revision == "refs/convert/parquet"
     assert any("all/test/0001.parquet" in request for request in asked)
+
+
+def test_codesearchnet_loads_from_the_hub_as_from_files(hub_root: Path, tmp_path: Path) -> None:
+    records = {
+        split: [on_the_hub(record(f"func f{i}() {{}}", f"F of {split}.", i, split)) for i in range(3)]
+        for split in ("train", "valid", "test")
+    }
+    card = "---\nconfigs:\n- config_name: go\n  data_files:\n"
+    for split, name in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        publish(hub_root, "code-search-net/code_search_net", f"go/{split}-00000-of-00001.parquet", records[name])
+        card += f"  - split: {split}\n    path: go/{split}-*\n"
+        file = tmp_path / "data" / "codesearchnet" / "go" / f"{name}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(one) + "\n" for one in records[name]))
+    (hub_root / "datasets" / "code-search-net/code_search_net" / "README.md").write_text(f"{card}---\n")
+    code = f"""
+import json
+from pathlib import Path
+from flexlora.data.mixture import load_examples
+from flexlora.data.texts import load_texts
+from flexlora.recipe import DataSource, Texts
+files = Path({str(tmp_path / "data")!r})
+source, texts = DataSource(dataset="codesearchnet/go", limit=2), Texts(dataset="codesearchnet/go")
+assert load_examples([source], None, 0)[0] == load_examples([source], files, 0)[0]
+assert load_texts(texts, None)[0] == load_texts(texts, files)[0]
+examples, (origin,) = load_examples([source], None, 0)
+print(json.dumps([[e.prompt for e in examples], [t.prompt for t in load_texts(texts, None)[0]], origin.as_dict()]))
+"""
+    with StandInHub(hub_root) as hub:
+        pairs, texts, origin = in_process(hub, tmp_path / "home", code)
+    assert pairs == ["// F of train.\n"] * 2
+    assert texts == ["// F of test.\n"] * 3
+    assert (origin["records"], len(origin["revision"])) == (2, 40)
+    assert any(f"/{origin['revision']}/" in request for request in hub.requests)
 
 
 def test_ones_own_hub_dataset_trains_by_its_column_names(hub_root: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 KEEP_NOTHING = ("doctor", "merge", "export")
 """Commands that begin from the start after Ctrl-C."""
 
-SHARED = ("run", "train", "generate", "evaluate")
+SHARED = ("run", "train", "likelihood", "generate", "evaluate")
 """Commands that several processes may start together."""
 
 app = typer.Typer(
@@ -56,6 +56,7 @@ def options(
 for command in (
     runs.run,
     runs.train,
+    runs.likelihood,
     runs.generate,
     programs.execute,
     runs.evaluate,

@@ -47,7 +47,7 @@ def run(
     executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
-    """The main job: train every arm, generate, execute, score and report. Running again continues."""
+    """The main job: train every arm, evaluate and report. Running again continues."""
     from flexlora import pipeline
 
     _refuse_probe(probe_steps, dry_run)
@@ -60,6 +60,7 @@ def run(
         return
     with pipeline.working(folder, overwrite, sandbox=sandbox, executor=executor):
         pipeline.train(folder, probe=probe_steps is not False)
+        _measure(folder)
         pipeline.generate(folder, {"sandbox": sandbox, "executor": executor})
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
@@ -140,6 +141,24 @@ def generate(
     print_json({"run": str(folder.path)}) if as_json and processes.is_first() else None
 
 
+def likelihood(
+    target: TargetArgument, set_: SetOption = None, output: OutputOption = None, as_json: JsonOption = False
+) -> None:
+    """Measure how likely the held-out texts of a recipe are, of a run whose adapters are trained. Runs no programs."""
+    from flexlora import pipeline
+    from flexlora.report.likelihood import print_likelihoods
+
+    folder, _ = pipeline.start(*target_of(target, output, set_), executes=False)
+    if not folder.recipe.likelihood.texts:
+        raise UsageError(
+            "likelihood: the recipe names no texts; name some, e.g. --set likelihood=[codesearchnet/java]."
+        )
+    with pipeline.working(folder):
+        measured = pipeline.likelihood(folder)
+    if measured is not None and processes.is_first():
+        print_json(measured) if as_json else print_likelihoods(measured)
+
+
 def evaluate(
     target: TargetArgument,
     set_: SetOption = None,
@@ -151,12 +170,13 @@ def evaluate(
     executor: ExecutorOption = "local",
     as_json: JsonOption = False,
 ) -> None:
-    """Generate, execute and score a run whose adapters are trained."""
+    """Measure likelihoods, generate, execute and score, of a run whose adapters are trained."""
     from flexlora import pipeline
 
     overrides = overrides_of(set_, tasks, engine, base_url)
     folder, _ = pipeline.start(*target_of(target, output, overrides), sandbox=sandbox, executor=executor)
     with pipeline.working(folder, sandbox=sandbox, executor=executor):
+        _measure(folder)
         pipeline.generate(folder, {"sandbox": sandbox, "executor": executor})
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
@@ -204,6 +224,17 @@ def _announce(plan: Any) -> None:
 
     for line in plan.lines():
         say(line)
+
+
+def _measure(folder: Any) -> None:
+    """Measure likelihoods, and say what they are before the hours of generation begin."""
+    from flexlora import pipeline
+    from flexlora.progress import say
+    from flexlora.report.likelihood import sentences
+
+    if measured := pipeline.likelihood(folder):
+        for line in sentences(measured):
+            say(line)
 
 
 def _finish(folder: Any, as_json: bool) -> None:

@@ -1,5 +1,5 @@
-"""Datasets: one file each, yielding `Example` to train on or `Problem` to evaluate."""
+"""Datasets: one file each, yielding `Example` to train on, `Problem` to evaluate or `Text` to measure."""
 
-from flexlora.data.types import Example, Problem
+from flexlora.data.types import Example, Problem, Text
 
-__all__ = ["Example", "Problem"]
+__all__ = ["Example", "Problem", "Text"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flexlora.data.family import Family
 from flexlora.data.source import HubDataset, Origin, load_benchmark
-from flexlora.data.types import Problem
+from flexlora.data.types import Example, Problem
 from flexlora.recipe import Task
 
 HUB = HubDataset(
@@ -59,3 +59,18 @@ FAMILY = Family(
     licence="MIT",
     state="verified",
 )
+
+
+def solutions(data_dir: Path | None) -> tuple[list[Example], Origin]:
+    """The prompts with their canonical solutions; nothing to train on, as they are the benchmark."""
+    columns = ("task_id", "prompt", "canonical_solution")
+    records, origin = load_benchmark(data_dir, FILE, HUB, "test", columns)
+    return [
+        Example(
+            source="humaneval",
+            key=record["task_id"],
+            prompt=record["prompt"],
+            completion=record["canonical_solution"],
+        )
+        for record in records
+    ], origin

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from flexlora.data import apps, generated, mbpp, own
+from flexlora.data import apps, codesearchnet, generated, mbpp, own
 from flexlora.data.source import Origin
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
@@ -54,6 +54,9 @@ def _load(source: DataSource, data_dir: Path | None) -> tuple[list[Example], Ori
     if source.dataset.startswith("tiny/"):
         own.refuse_options(source, "split")
         return generated.load_examples(source.dataset, source.split)
+    if source.dataset.partition("/")[0] == "codesearchnet":
+        own.refuse_options(source, "split")
+        return codesearchnet.examples(data_dir, source.dataset, source.split, source.limit)
     return own.examples(source)
 
 

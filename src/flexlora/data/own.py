@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flexlora.data import apps_source, humaneval, mbpp
+from flexlora.data import apps_source, codesearchnet, humaneval, mbpp
 from flexlora.data.source import HubDataset, Origin, load_file, load_hub
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
@@ -12,8 +12,13 @@ from flexlora.recipe import DataSource
 
 # Loading a known benchmark as if it were one's own data would get round the check that no evaluated problem
 # was trained on.
-KNOWN = {humaneval.HUB.repository: "humaneval", mbpp.HUB.repository: "mbpp", "nuprl/MultiPL-E": "multipl-e"}
-KNOWN[apps_source.HUB.repository] = "apps"
+KNOWN = {
+    humaneval.HUB.repository: "humaneval",
+    mbpp.HUB.repository: "mbpp",
+    "nuprl/MultiPL-E": "multipl-e",
+    codesearchnet.REPOSITORY: "codesearchnet/LANG",
+    apps_source.HUB.repository: "apps",
+}
 
 
 def examples(source: DataSource) -> tuple[list[Example], Origin]:
@@ -37,8 +42,8 @@ def examples(source: DataSource) -> tuple[list[Example], Origin]:
         records, origin = load_hub(hub, source.split, columns)
     else:
         raise UsageError(
-            f"data: unknown dataset {source.dataset!r}. Use mbpp, apps or tiny/SET/LANG, the path of a .jsonl file, or "
-            "a hub id (owner/name)."
+            f"data: unknown dataset {source.dataset!r}. Use mbpp, apps, codesearchnet/LANG or tiny/SET/LANG, the "
+            "path of a .jsonl file, or a hub id (owner/name)."
         )
     made = []
     for number, record in enumerate(records, start=1):

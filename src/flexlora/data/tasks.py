@@ -10,7 +10,7 @@ from pathlib import Path
 from flexlora.data import apps, evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
 from flexlora.data.family import Family
 from flexlora.data.source import Origin
-from flexlora.data.types import Example, Problem
+from flexlora.data.types import Example, Problem, Text
 from flexlora.errors import UsageError
 from flexlora.recipe import Task
 
@@ -89,7 +89,7 @@ def _with_defaults(task: Task, family: Family) -> Task:
     return task.model_copy(update={"prompt_style": style, "split": split})
 
 
-def refuse_trained(problems: Iterable[Problem], examples: Iterable[Example]) -> None:
+def refuse_trained(problems: Iterable[Problem | Text], examples: Iterable[Example]) -> None:
     """Refuse to evaluate problems that are trained on.
 
     Raises:

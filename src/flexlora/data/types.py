@@ -1,4 +1,4 @@
-"""What datasets yield: `Example` to train on, `Problem` to evaluate."""
+"""What datasets yield: `Example` to train on, `Problem` to evaluate, `Text` to measure the likelihood of."""
 
 from __future__ import annotations
 
@@ -53,3 +53,17 @@ class Problem:
     def program(self, completion: str) -> str:
         """The whole program that is run: prefix, completion cut at the first stop token, tests."""
         return self.prefix + self.cut(completion) + self.suffix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One held-out text whose likelihood is measured, mostly a function."""
+
+    task: str
+    """Name of the texts that it is one of."""
+    task_id: str
+    language: str
+    prompt: str
+    """What it is read after, e.g. its documentation; empty where there is nothing."""
+    completion: str
+    """The text that is scored."""

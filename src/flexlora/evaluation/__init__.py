@@ -1,6 +1,7 @@
-"""Scores: pass@k, intervals and paired comparisons, from samples' verdicts to `summary.json`."""
+"""Scores: pass@k, likelihoods, intervals and paired comparisons, from verdicts and likelihoods to `summary.json`."""
 
 from flexlora.evaluation.compare import Difference, compare
+from flexlora.evaluation.likelihood import LikelihoodEntry, compare_functions, score_likelihoods
 from flexlora.evaluation.passk import pass_at_k
 from flexlora.evaluation.results import TaskResults, read_results
 from flexlora.evaluation.runs import RunComparison, compare_runs
@@ -12,16 +13,19 @@ __all__ = [
     "Comparison",
     "Difference",
     "Entry",
+    "LikelihoodEntry",
     "RunComparison",
     "Score",
     "Summary",
     "TaskResults",
     "TaskScore",
     "compare",
+    "compare_functions",
     "compare_runs",
     "pass_at_k",
     "read_results",
     "read_summary",
     "score",
+    "score_likelihoods",
     "score_run",
 ]

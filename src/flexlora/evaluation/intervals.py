@@ -21,6 +21,8 @@ from flexlora.errors import UsageError
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+DRAWN_AT_ONCE = 1 << 22
+"""Items of resamples that are in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,40 @@ def paired_bootstrap(
         )
     differences = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     means = _resampled_means(differences, seed, resamples)
-    tail = min(int(np.count_nonzero(means <= 0)), int(np.count_nonzero(means >= 0)))
-    least = 2.0 ** (1 - int(np.count_nonzero(differences.round(12))))
-    return _percentiles(means), min(1.0, max(least, 2 * (tail + 1) / (resamples + 1)))
+    return _percentiles(means), _two_sided(means, differences)
+
+
+def ratio_bootstrap(
+    numerators: Sequence[float], denominators: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[Interval, float]:
+    """Interval and two-sided p, for a ratio of 0, of sum(numerators) / sum(denominators), both (items,).
+
+    A resample draws items, and keeps each one's numerator and denominator together. The p-value is that of
+    `paired_bootstrap`; it depends on the numerators alone.
+
+    Raises:
+        UsageError: no items, or lists of different length.
+    """
+    if len(numerators) != len(denominators):
+        raise UsageError(
+            f"Ratio: {len(numerators)} numerators and {len(denominators)} denominators; they come in pairs."
+        )
+    _refuse_empty(len(numerators))
+    above, below = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
+    generator = np.random.default_rng(seed)
+    at_once = max(1, DRAWN_AT_ONCE // len(above))
+    ratios = np.empty(resamples)
+    for start in range(0, resamples, at_once):
+        count = min(at_once, resamples - start)
+        drawn = generator.integers(0, len(above), size=(count, len(above)), dtype=np.int32)
+        ratios[start : start + count] = above[drawn].sum(axis=1) / below[drawn].sum(axis=1)
+    return _percentiles(ratios), _two_sided(ratios, above)
+
+
+def _two_sided(resampled: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> float:
+    tail = min(int(np.count_nonzero(resampled <= 0)), int(np.count_nonzero(resampled >= 0)))
+    least = 2.0 ** (1 - int(np.count_nonzero(values.round(12))))
+    return min(1.0, max(least, 2 * (tail + 1) / (len(resampled) + 1)))
 
 
 def _resampled_means(values: npt.NDArray[np.float64], seed: int, resamples: int) -> npt.NDArray[np.float64]:

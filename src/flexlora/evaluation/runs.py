@@ -9,8 +9,9 @@ from typing import Any
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.compare import compare
+from flexlora.evaluation.likelihood import compare_run_likelihoods
 from flexlora.evaluation.results import TaskResults, read_results
-from flexlora.evaluation.schema import Comparison, Score, Summary, comparison_record, read_summary
+from flexlora.evaluation.schema import Comparison, LikelihoodComparison, Score, Summary, comparison_record, read_summary
 
 PairKey = tuple[str | None, str, str, str | None]
 """(arm, variant, task, model of a baseline): what makes entries of two runs a pair."""
@@ -31,6 +32,8 @@ class RunComparison:
     only_in_a: list[str]
     """Entries that only run A has, as "arm/variant on task"."""
     only_in_b: list[str]
+    likelihoods: list[LikelihoodComparison]
+    """As `comparisons`, of the texts that both measured."""
     conditions: list[str]
     """What else differs between the runs and may be why their scores do: models, data, prompts, sampling."""
 
@@ -43,13 +46,14 @@ def compare_runs(run_a: Path, run_b: Path, *, seed: int = 0) -> RunComparison:
     """Compare what two runs share: equal arm, variant and task (and model, for baselines), B minus A.
 
     Raises:
-        UsageError: a folder is no run, nothing pairs, a pair shares no k, or a pair is on different problems.
+        UsageError: a folder is no run, nothing pairs, a pair shares no k or no function, or is on different problems.
         FlexError: a run's results are incomplete or no longer those of its summary.
     """
     summary_a, summary_b = read_summary(run_a), read_summary(run_b)
     scores_a, scores_b = _scores(summary_a), _scores(summary_b)
     shared = [key for key in scores_a if key in scores_b]
-    if not shared:
+    likelihoods = compare_run_likelihoods(run_a, run_b, summary_a, summary_b, seed=seed)
+    if not shared and not likelihoods:
         raise UsageError(
             f"{run_a} and {run_b} share no arm, variant and task. The first has {_listed(scores_a)}; the second "
             f"has {_listed(scores_b)}. Evaluate the same tasks in both."
@@ -67,7 +71,8 @@ def compare_runs(run_a: Path, run_b: Path, *, seed: int = 0) -> RunComparison:
         problems=problems,
         only_in_a=[_name(key) for key in scores_a if key not in scores_b],
         only_in_b=[_name(key) for key in scores_b if key not in scores_a],
-        conditions=list(_conditions(summary_a, summary_b, shared)),
+        likelihoods=likelihoods,
+        conditions=list(_conditions(summary_a, summary_b, shared, likelihoods)),
     )
 
 
@@ -101,14 +106,25 @@ def _scores(summary: Summary) -> dict[PairKey, Score]:
     return {_key(score): score for score in summary["scores"]}
 
 
-def _conditions(summary_a: Summary, summary_b: Summary, shared: Sequence[PairKey]) -> Iterator[str]:
+def _conditions(
+    summary_a: Summary, summary_b: Summary, shared: Sequence[PairKey], likelihoods: Sequence[LikelihoodComparison]
+) -> Iterator[str]:
     """What the two runs' provenance says differently about what they share."""
-    models = [{score["model"] for score in summary["scores"]} for summary in (summary_a, summary_b)]
+    models = [
+        {score["model"] for score in summary["scores"]}
+        | {score["model"] for score in (summary["likelihood"]["scores"] if "likelihood" in summary else ())}
+        for summary in (summary_a, summary_b)
+    ]
     if models[0] != models[1]:
         yield f"model: {', '.join(sorted(models[0]))} in A, {', '.join(sorted(models[1]))} in B"
     a, b = summary_a["provenance"], summary_b["provenance"]
     for part in ("sampling", "seed"):
         yield from _differing(part, a.get(part), b.get(part))
+    if likelihoods:
+        for option in ("conditional", "max_length"):
+            yield from _differing(f"likelihood.{option}", a["likelihood"][option], b["likelihood"][option])
+        for name in dict.fromkeys(one["task"] for one in likelihoods):
+            yield from _differing(name, a["likelihood"]["texts"].get(name), b["likelihood"]["texts"].get(name))
     for task in dict.fromkeys(task for _, _, task, _ in shared):
         yield from _differing(task, a.get("tasks", {}).get(task), b.get("tasks", {}).get(task))
 

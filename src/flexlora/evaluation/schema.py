@@ -98,6 +98,61 @@ class Comparison(Side):
     lost: list[str]
 
 
+class Rate(Bounds):
+    """A negative log-likelihood per token or character; less is likelier."""
+
+    estimate: float
+
+
+class RateDifference(Bounds):
+    """The difference of two such rates; below 0 the side is likelier than what it is compared with."""
+
+    difference: float
+
+
+class LikelihoodScore(Side):
+    """How likely one variant finds the held-out texts of one name."""
+
+    task: str
+    language: str
+    functions: int
+    """Texts that were scored."""
+    cut: int
+    """Of them, how many were longer than allowed and scored up to there."""
+    left_out: int
+    """Texts whose prompt alone is longer than allowed; not among `functions`."""
+    tokens: int
+    characters: int
+    nats_per_token: Rate
+    bits_per_character: Rate
+    path: str
+    """The folder with `likelihood.jsonl`."""
+
+
+class LikelihoodComparison(Side):
+    """`arm`/`variant` minus `against`, paired on the functions of `task`."""
+
+    against: Side
+    task: str
+    language: str
+    functions: int
+    nats_per_token: RateDifference | None
+    """None where the two sides' tokenizers cut the same functions differently."""
+    bits_per_character: RateDifference
+    p_value: float
+    """Two-sided, for "no difference", paired bootstrap over functions."""
+    likelier: int
+    """Functions that this side finds likelier; those it finds less likely are the next."""
+    less_likely: int
+
+
+class Likelihoods(TypedDict):
+    """All likelihoods of a run, and their comparisons."""
+
+    scores: list[LikelihoodScore]
+    comparisons: list[LikelihoodComparison]
+
+
 class Summary(TypedDict):
     """All scores and comparisons of a run."""
 
@@ -105,6 +160,8 @@ class Summary(TypedDict):
     name: str
     scores: list[Score]
     comparisons: list[Comparison]
+    likelihood: NotRequired[Likelihoods]
+    """Only where the recipe names texts to measure."""
     provenance: dict[str, Any]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.compare import compare
@@ -17,6 +17,7 @@ from flexlora.evaluation.results import Key, TaskResults, read_results
 from flexlora.evaluation.schema import (
     SCHEMA,
     Comparison,
+    Likelihoods,
     Part,
     PassAtK,
     Score,
@@ -27,10 +28,12 @@ from flexlora.evaluation.schema import (
 )
 from flexlora.evaluation.score import Estimate, mean_share, score
 
+E = TypeVar("E", bound="Evaluated")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One variant on one task: what to score and where it lies."""
+class Evaluated:
+    """One variant on one task or on texts of one name, and where its files lie."""
 
     arm: str | None
     """None for the base and the baselines."""
@@ -40,7 +43,13 @@ class Entry:
     task: str
     language: str
     path: str
-    """The folder with `samples.jsonl` and `results.jsonl`, relative to the run directory."""
+    """The folder with its files, relative to the run directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Evaluated):
+    """One variant on one task: what to score and where its `results.jsonl` lies."""
+
     expected: frozenset[Key]
     """The (task_id, sample) keys that the recipe asks for."""
     parts: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -54,6 +63,7 @@ def score_run(
     *,
     name: str,
     provenance: Mapping[str, Any],
+    likelihood: Likelihoods | None = None,
     seed: int = 0,
 ) -> Summary:
     """Score all `entries` of a run and compare arms with the base and with the first arm.
@@ -61,6 +71,7 @@ def score_run(
     Args:
         entries: in the order in which reports show them; the first arm met is the one later arms are compared with.
         ks: the k of pass@k, each at most the number of samples per problem.
+        likelihood: of held-out texts, by `score_likelihoods`; there may be no entries then.
         seed: of the bootstrap; equal results and seed give an equal summary.
 
     Raises:
@@ -68,17 +79,18 @@ def score_run(
         UsageError: k too great, an entry listed twice, several bases for one task, or sides that do not share
             their problems.
     """
-    if not entries or not ks:
+    if not (entries or likelihood) or not ks:
         raise UsageError(f"{run_dir}: nothing to score ({len(entries)} entries, k in {list(ks)}).")
-    _refuse_twins(entries)
+    refuse_twins(entries)
     results = {entry: read_results(run_dir / entry.path / "results.jsonl", entry.expected) for entry in entries}
-    return {
+    summary: Summary = {
         "schema": SCHEMA,
         "name": name,
         "scores": [_score(entry, results[entry], ks, seed) for entry in entries],
-        "comparisons": [_comparison(before, after, results, k, seed) for before, after in _pairs(entries) for k in ks],
+        "comparisons": [_comparison(before, after, results, k, seed) for before, after in pairs(entries) for k in ks],
         "provenance": dict(provenance),
     }
+    return summary if likelihood is None else {**summary, "likelihood": likelihood}
 
 
 def _score(entry: Entry, results: TaskResults, ks: Sequence[int], seed: int) -> Score:
@@ -145,7 +157,7 @@ def _pass_at_k(estimate: Estimate) -> PassAtK:
     return record
 
 
-def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+def pairs(entries: Sequence[E]) -> Iterator[tuple[E, E]]:
     """(before, after) for every comparison, in the order of `entries`."""
     first_arm = next((entry.arm for entry in entries if entry.arm is not None), None)
     bases = {entry.task: entry for entry in entries if entry.variant == "base"}
@@ -163,7 +175,7 @@ def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
             yield first, entry
 
 
-def _refuse_twins(entries: Sequence[Entry]) -> None:
+def refuse_twins(entries: Sequence[Evaluated]) -> None:
     seen: set[tuple[str | None, ...]] = set()
     for entry in entries:
         # Several baselines differ in their model; nothing else may occur twice on a task.

@@ -10,7 +10,7 @@ from typing import Any
 
 from flexlora import processes
 from flexlora.data.types import Problem
-from flexlora.files import append_jsonl, read_appended
+from flexlora.files import Record, append_jsonl, read_appended
 from flexlora.generation.decode import Completion, Prompt, decode
 from flexlora.generation.served import Asked, completions
 from flexlora.generation.server import Server
@@ -30,25 +30,32 @@ class SampleFiles:
     """The files with an evaluation's samples: that of all, and, while several processes generate, one for each."""
 
     folder: Path
+    stem: str = "samples"
+    """What the files are called, without `.jsonl`."""
+    key: tuple[str, ...] = ("task_id", "sample")
+    """The fields of a record that tell it from others."""
 
     @property
     def all(self) -> Path:
         """Where every sample ends up."""
-        return self.folder / "samples.jsonl"
+        return self.folder / f"{self.stem}.jsonl"
 
     @property
     def mine(self) -> Path:
         """Where this process writes."""
-        return self.all if processes.count() == 1 else self.folder / f"samples.{processes.rank()}.jsonl"
+        return self.all if processes.count() == 1 else self.folder / f"{self.stem}.{processes.rank()}.jsonl"
 
     def take_in(self) -> None:
         """Move what the processes wrote to the file of all; called in one of them, while none writes."""
-        known = {(record["task_id"], record["sample"]) for record in read_appended(self.all)}
-        for part in sorted(self.folder.glob("samples.*.jsonl")):
+        known = {self._key(record) for record in read_appended(self.all)}
+        for part in sorted(self.folder.glob(f"{self.stem}.*.jsonl")):
             for record in read_appended(part):
-                if (record["task_id"], record["sample"]) not in known:  # taken in already, by one that was killed
+                if self._key(record) not in known:  # taken in already, by one that was killed
                     append_jsonl(self.all, record)
             part.unlink()
+
+    def _key(self, record: Record) -> tuple[Any, ...]:
+        return tuple(record[field] for field in self.key)
 
 
 def generate_samples(

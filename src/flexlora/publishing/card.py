@@ -219,7 +219,7 @@ def _comparisons(facts: Facts) -> list[Comparison]:
 def _sentence(one: Comparison, summary: Summary) -> str:
     against = one["against"]
     twins = [score for score in summary["scores"] if score["variant"] == "baseline"]
-    other = words.score_name({**twins[0], **against}, twins) if against["variant"] == "baseline" else None
+    other = words.score_name(against, twins) if against["variant"] == "baseline" else None
     return words.sentence(one, words.problems_of(summary, one), against=other)
 
 

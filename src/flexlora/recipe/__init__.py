@@ -7,6 +7,7 @@ all listed in one error. This package knows no other part of `flexlora`.
 
 from flexlora.recipe.engine import Engine
 from flexlora.recipe.files import find, load, packaged, parse_override, read_yaml
+from flexlora.recipe.likelihood import Likelihood, Texts
 from flexlora.recipe.schema import (
     ARM_KEYS,
     FREE_KEYS,
@@ -48,6 +49,7 @@ __all__ = [
     "DataSource",
     "Engine",
     "Execution",
+    "Likelihood",
     "Lora",
     "ModelSource",
     "Optimizer",
@@ -60,6 +62,7 @@ __all__ = [
     "Section",
     "TargetPreset",
     "Task",
+    "Texts",
     "Tokenizer",
     "Train",
     "Variant",

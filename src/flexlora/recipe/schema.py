@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 
 from flexlora.errors import UsageError
 from flexlora.recipe.engine import Engine
+from flexlora.recipe.likelihood import Likelihood, Texts
 from flexlora.recipe.sections import (
     SECTIONS,
     DataSource,
@@ -47,6 +48,8 @@ FREE_KEYS = (
     "engine.timeout_s",
     "execution.overlap",
     "execution.workers",
+    "likelihood.batch_tokens",
+    "likelihood.texts",  # further ones add to them
     "sampling.batch_size",
     "sampling.k",
     "sampling.preset",
@@ -92,7 +95,10 @@ class Recipe(Section):
     optimizer: Optimizer = Field(Optimizer(), description="The optimizer.")
     train: Train = Field(Train(), description="The training loop.")
     tasks: tuple[Annotated[Task, BeforeValidator(task_from_name)], ...] = Field(
-        min_length=1, description="Benchmarks to evaluate."
+        (), description="Benchmarks to evaluate; none is needed where only likelihoods are measured."
+    )
+    likelihood: Likelihood = Field(
+        Likelihood(), description="Held-out texts whose likelihood is measured: a list, or a mapping with `texts`."
     )
     sampling: Sampling = Field(Sampling(), description="How completions are drawn.")
     variants: tuple[Variant, ...] = Field(
@@ -126,6 +132,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = []
+        if not self.tasks and not self.likelihood.texts:
+            problems.append("tasks: nothing to evaluate; name a benchmark, or texts under likelihood")
         names = [task.name for task in self.tasks]
         problems += [f"tasks: {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
         for field in ("variants", "baselines"):
@@ -303,7 +311,7 @@ def _known_keys(location: list[Any]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        section = next((s for s in (*SECTIONS, Engine) if s.__name__ in str(annotation)), None)
+        section = next((s for s in (*SECTIONS, Engine, Texts, Likelihood) if s.__name__ in str(annotation)), None)
         if section is None:
             return []
     return list(section.model_fields)

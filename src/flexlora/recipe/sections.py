@@ -61,11 +61,13 @@ class DataSource(Section):
     """One training or validation dataset of a mixture."""
 
     dataset: str = Field(
-        description="`mbpp`, `apps`, `tiny/SET/LANG`, the path of a JSONL file, or the id of a Hugging Face hub "
-        "dataset (`owner/name`)."
+        description="`mbpp`, `apps`, `codesearchnet/LANG`, `tiny/SET/LANG`, the path of a JSONL file, or the id of a "
+        "Hugging Face hub dataset (`owner/name`)."
     )
     split: str = Field(
-        "train", description="Split; for `mbpp`: prompt, train, validation, test or all; for `apps`: train or test."
+        "train",
+        description="Split; for `mbpp`: prompt, train, validation, test or all; for `apps`: train or test; for "
+        "`codesearchnet`: train, validation or test.",
     )
     weight: float = Field(
         1.0,

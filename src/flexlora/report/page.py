@@ -17,10 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flexlora.evaluation.published import CAVEATS, published_for
-from flexlora.evaluation.schema import Comparison, Score, Summary
+from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 from flexlora.evaluation.trainings import compare_trainings, read_logs
 from flexlora.files import write_whole
-from flexlora.report import trainings, words
+from flexlora.report import likelihood, trainings, words
 from flexlora.report.browser import collect
 from flexlora.report.curves import VALIDATION, panels
 from flexlora.report.figures import difference_figures, fragment, score_figures
@@ -51,7 +51,8 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words, fragment=fragment, trained=trainings, cell_text=cell_text)
+    environment.globals.update(words=words, fragment=fragment, trained=trainings)
+    environment.globals.update(likely=likelihood, cell_text=cell_text)
     browser = collect(run_dir, summary, prompts)
     html = environment.get_template("page.html.j2").render(
         summary=summary,
@@ -68,6 +69,8 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         languages=matrix(summary),
         overlap=words.overlap_notes(summary, named=None),
         tests_rows=words.tests_rows(summary),
+        likelihoods=summary.get("likelihood"),
+        models=dict.fromkeys(score["model"] for score in _measured(summary)),
         statuses=words.statuses_in_order(summary),
         score_figures=score_figures(summary),
         difference_figures=difference_figures(summary),
@@ -89,7 +92,12 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
 def _arms(run_dir: Path, summary: Summary) -> list[str]:
     """Those with scores, then any other with a log."""
     logged = sorted(path.parent.parent.name for path in run_dir.glob("*/train/log.jsonl"))
-    return list(dict.fromkeys([*(score["arm"] for score in summary["scores"] if score["arm"]), *logged]))
+    return list(dict.fromkeys([*(score["arm"] for score in _measured(summary) if score["arm"]), *logged]))
+
+
+def _measured(summary: Summary) -> list[Side]:
+    """Everything with a score or a likelihood."""
+    return [*summary["scores"], *(summary["likelihood"]["scores"] if "likelihood" in summary else ())]
 
 
 def _unbroken(sentence: str) -> str:

@@ -17,6 +17,8 @@ from rich.text import Text
 from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.runs import RunComparison
 from flexlora.evaluation.schema import Comparison, Score, Summary
+from flexlora.report.likelihood import print_likelihoods
+from flexlora.report.likelihood import sentence as likelihood_sentence
 from flexlora.report.matrix import matrix, print_matrix_of_languages
 from flexlora.report.words import (
     BETTER,
@@ -55,8 +57,13 @@ SENTENCES = 12
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
-    """Print scores, statuses and verdicts of a run."""
+    """Print likelihoods, scores, statuses and verdicts of a run."""
     console = console or Console()
+    if "likelihood" in summary:
+        print_likelihoods(summary["likelihood"], console)
+    if not summary["scores"]:
+        _print_notes(console, [tiny_note(summary)])
+        return
     if languages := matrix(summary):
         print_matrix_of_languages(languages, console)
     for k in _ks(summary["scores"]):
@@ -88,6 +95,8 @@ def print_comparison(found: RunComparison, console: Console | None = None) -> No
         for one, problems in zip(found.comparisons, found.problems, strict=True)
     ]
     _print_sentences(console, sentences)
+    for one in found.likelihoods:
+        console.print(Text(likelihood_sentence(one, against="the same in A")))
     notes = [method_note(found.comparisons), chance_note(found.comparisons)]
     notes += [f"The runs also differ in {condition}." for condition in found.conditions]
     notes += [f"Only in A, not compared: {entry}." for entry in found.only_in_a]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from flexlora.data.overlap_words import NAMED, sentences
 from flexlora.evaluation.compare import EXACT_MCNEMAR
-from flexlora.evaluation.schema import Comparison, PassAtK, Score, Share, Side, Summary
+from flexlora.evaluation.schema import Comparison, PassAtK, Share, Side, Summary
 from flexlora.recipe import EMBEDDED
 
 SIGNIFICANCE = 0.05
@@ -102,7 +102,7 @@ def side_name(side: Side) -> str:
     return f"baseline {side['model']}" if side["variant"] == "baseline" else side["variant"]
 
 
-def score_name(score: Score, scores: Sequence[Score]) -> str:
+def score_name(score: Side, scores: Sequence[Side]) -> str:
     """`side_name`, with a baseline's model as short as can be.
 
     It goes without its owner or folder unless that is what tells two of `scores` apart.
@@ -230,7 +230,8 @@ def method_note(comparisons: Sequence[Comparison]) -> str:
 
 def tiny_note(summary: Summary) -> str:
     """That scores are of the embedded model; empty where none is."""
-    if not any(score["model"] == EMBEDDED for score in summary["scores"]):
+    scores: list[Side] = [*summary["scores"], *summary.get("likelihood", {"scores": []})["scores"]]
+    if not any(score["model"] == EMBEDDED for score in scores):
         return ""
     return (
         "The tiny model has three million parameters, and its problems are generated: this shows the method at work, "
