@@ -24,10 +24,12 @@ from flexlora.errors import UsageError
 from flexlora.execution import How
 from flexlora.folder import RunFolder, existing
 from flexlora.fourier import FourierPenalty
-from flexlora.models import encode_prompt
+from flexlora.generation import encode
+from flexlora.jobs import questions
 from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
-from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
-from flexlora.recipe import Optimizer, Recipe, Train
+from flexlora.plan import ArmPlan, Plan, adapter_in_words, methods_in_words, optimizer_in_words, penalty_in_words
+from flexlora.recipe import Optimizer, Recipe, Task, Train
+from flexlora.selection import tests_problem
 from flexlora.training.engines import refuse_engines
 from flexlora.training.sharded import shards
 from flexlora.training.sharing import share
@@ -77,7 +79,10 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     if recipe.quantization:
         problems.attempt(require_bitsandbytes)
-    loaded = [found[0] for task in recipe.tasks if (found := problems.attempt(load_problems, task, recipe.data_dir))]
+    style = recipe.prompting.style
+    found = [(task, problems.attempt(load_problems, task, recipe.data_dir, style)) for task in recipe.tasks]
+    loaded = [of_task[0] for _, of_task in found if of_task]
+    written = [problems.attempt(_tests, run, task) for task, of_task in found if of_task]
     if executes:
         problems.attempt(partial(execution.require, **how), {task[0].language for task in loaded})
     problems.attempt(_places_differ, run)
@@ -88,8 +93,8 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         base = model if name == recipe.model else base
         tokenizer = problems.attempt(models.load_tokenizer, recipe.source(name))
         if model is not None and tokenizer is not None:
-            for task in loaded:
-                problems.attempt(_prompts_fit, task, model[0], tokenizer, name)
+            for prompts in (*loaded, *filter(None, written)):
+                problems.attempt(_prompts_fit, prompts, model[0], tokenizer, name)
     for arm in recipe.arm_names():
         problems.attempt(_shards, run, arm)
     planned = [problems.attempt(_plan_arm, recipe, arm, base, loaded) for arm in recipe.arm_names()]
@@ -117,6 +122,7 @@ def check(run: RunFolder, executes: bool = True, **how: Unpack[How]) -> Plan:
         tasks=per_task,
         completions=sum(programs.values()),
         programs=programs,
+        methods=methods_in_words(recipe),
         example=_shown(arms[0][1], tokenizer) if arms else {},
     )
 
@@ -130,6 +136,14 @@ def _places_differ(run: RunFolder) -> None:
                 "them by another path."
             )
         places[item.path] = item.model
+
+
+def _tests(run: RunFolder, task: Task) -> list[Problem]:
+    """What the model is given to write tests for a task; nothing where no method of selection needs any."""
+    if not run.recipe.selection.writes_tests:
+        return []
+    chat = run.recipe.prompting.style.startswith("chat")
+    return [tests_problem(asked, chat) for asked in questions(task, run).values()]
 
 
 def _trained_before(initial: InitialAdapter | None) -> list[Example]:
@@ -223,9 +237,7 @@ def _model(recipe: Recipe, name: str) -> tuple[Any, int]:
 
 def _prompts_fit(task: Sequence[Problem], model: Any, tokenizer: Any, name: str) -> None:
     limit = models.context_length(model)
-    longest, length = max(
-        ((problem.task_id, len(encode_prompt(tokenizer, problem.prompt))) for problem in task), key=lambda p: p[1]
-    )
+    longest, length = max(((problem.task_id, len(encode(tokenizer, problem))) for problem in task), key=lambda p: p[1])
     if limit is not None and length >= limit:
         raise UsageError(
             f"task {task[0].task}: the prompt of {longest} has {length} tokens, and the context of {name!r} ends at "

@@ -51,12 +51,12 @@ def _inputs(run: RunFolder) -> dict[str, Any]:
     recipe = run.recipe
     tasks, training, initial = {}, {}, {}
     for task in recipe.tasks:
-        problems, origin = load_problems(task, recipe.data_dir)
+        problems, origin = load_problems(task, recipe.data_dir, recipe.prompting.style)
         tasks[task.name] = {
             "data": origin.as_dict(),
             "problems": len(problems),
             "prompt_style": problems[0].prompt_style,
-            "stop_tokens": sorted({stop for problem in problems for stop in problem.stop_tokens}),
+            "stop_tokens": sorted({stop for problem in problems for stop in problem.ends}),
         }
     for arm in recipe.arm_names():
         of_arm = recipe.arm(arm)

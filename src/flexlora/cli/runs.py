@@ -54,6 +54,8 @@ def run(
         pipeline.generate(folder)
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
+        pipeline.repair(folder, sandbox=sandbox, executor=executor)
+        if processes.is_first():
             _finish(folder, as_json)
 
 
@@ -140,6 +142,8 @@ def evaluate(
         pipeline.generate(folder)
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
+        pipeline.repair(folder, sandbox=sandbox, executor=executor)
+        if processes.is_first():
             _finish(folder, as_json)
 
 

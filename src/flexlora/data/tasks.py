@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flexlora.data import generated, humaneval, mbpp, multipl_e
+from flexlora.data.prompting import prompted
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem
 from flexlora.errors import UsageError
@@ -18,8 +19,11 @@ def known() -> tuple[str, ...]:
     return ("humaneval", "mbpp", *translated, *generated.known())
 
 
-def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
+def load_problems(task: Task, data_dir: Path | None, style: str = "plain") -> tuple[list[Problem], Origin]:
     """The problems of one task, in the benchmark's order.
+
+    Args:
+        style: how they are put to the model; see `prompting`.
 
     Raises:
         UsageError: the task is unknown, an option does not apply to it, or its data cannot be loaded.
@@ -32,7 +36,7 @@ def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Ori
     doubled = {task_id for task_id in ids if ids.count(task_id) > 1}
     if doubled:
         raise UsageError(f"task {task.name}: {min(doubled)} occurs twice in {origin.source}.")
-    return problems, origin
+    return [prompted(problem, style) for problem in problems], origin
 
 
 def _load(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:

@@ -11,8 +11,8 @@ from typing import Any
 from flexlora import processes
 from flexlora.data.types import Problem
 from flexlora.files import append_jsonl, read_appended
-from flexlora.generation.decode import Prompt, decode
-from flexlora.models import encode_prompt
+from flexlora.generation.decode import Completion, Prompt, decode
+from flexlora.models import encode_chat, encode_prompt
 from flexlora.progress import bar
 from flexlora.recipe import Sampling
 
@@ -23,26 +23,36 @@ def sample_seed(seed: int, task: str, task_id: str, sample: int) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
+def encode(tokenizer: Any, problem: Problem) -> list[int]:
+    """Ids of what the model is given: the prompt to be continued, or to be answered.
+
+    Raises:
+        UsageError: it is to be answered, and the tokenizer has no chat template.
+    """
+    return (encode_chat if problem.answer == "chat" else encode_prompt)(tokenizer, problem.prompt)
+
+
 @dataclass(frozen=True)
 class SampleFiles:
     """The files with an evaluation's samples: that of all, and, while several processes generate, one for each."""
 
     folder: Path
+    name: str = "samples"
 
     @property
     def all(self) -> Path:
         """Where every sample ends up."""
-        return self.folder / "samples.jsonl"
+        return self.folder / f"{self.name}.jsonl"
 
     @property
     def mine(self) -> Path:
         """Where this process writes."""
-        return self.all if processes.count() == 1 else self.folder / f"samples.{processes.rank()}.jsonl"
+        return self.all if processes.count() == 1 else self.folder / f"{self.name}.{processes.rank()}.jsonl"
 
     def take_in(self) -> None:
         """Move what the processes wrote to the file of all; called in one of them, while none writes."""
         known = {(record["task_id"], record["sample"]) for record in read_appended(self.all)}
-        for part in sorted(self.folder.glob("samples.*.jsonl")):
+        for part in sorted(self.folder.glob(f"{self.name}.*.jsonl")):
             for record in read_appended(part):
                 if (record["task_id"], record["sample"]) not in known:  # taken in already, by one that was killed
                     append_jsonl(self.all, record)
@@ -76,8 +86,8 @@ def generate_samples(
     prompts = [
         Prompt(
             key=problem.task_id,
-            ids=encode_prompt(tokenizer, problem.prompt),
-            stop_tokens=problem.stop_tokens,
+            ids=encode(tokenizer, problem),
+            stop_tokens=problem.ends,
             samples=samples,
             seeds=tuple(sample_seed(seed, problem.task, problem.task_id, i) for i in samples),
         )
@@ -94,18 +104,24 @@ def generate_samples(
             batch_size=sampling.batch_size,
             done=done,
         ):
-            append_jsonl(
-                path,
-                {
-                    "task_id": completion.key,
-                    "sample": completion.sample,
-                    "completion": completion.text,
-                    "prompt_style": by_id[completion.key].prompt_style,
-                    "finish_reason": completion.finish_reason,
-                    "seed": completion.seed,
-                },
-            )
+            append_jsonl(path, _record(by_id[completion.key], completion))
             advance()
+
+
+def _record(problem: Problem, completion: Completion) -> dict[str, Any]:
+    """The line of `samples.jsonl`: the text as the model wrote it and, of an answer, the code that was found in it."""
+    extracted = {} if problem.answer == "completion" else {"extracted": problem.solution(completion.text)}
+    return {
+        "task_id": completion.key,
+        "sample": completion.sample,
+        "completion": completion.text,
+        **extracted,
+        "prompt_style": problem.prompt_style,
+        "finish_reason": completion.finish_reason,
+        "seed": completion.seed,
+        "logprob": None if completion.logprob is None else round(completion.logprob, 5),
+        "tokens": completion.tokens,
+    }
 
 
 def complete(model: Any, tokenizer: Any, prompt: str, sampling: Sampling, seed: int) -> list[str]:

@@ -20,7 +20,7 @@ from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.schema import Comparison, Score, Summary
 from flexlora.evaluation.trainings import compare_trainings, read_logs
 from flexlora.files import write_whole
-from flexlora.report import trainings, words
+from flexlora.report import methods, trainings, words
 from flexlora.report.browser import collect
 from flexlora.report.curves import VALIDATION, panels
 from flexlora.report.figures import difference_figures, fragment, score_figures
@@ -50,7 +50,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words, fragment=fragment, trained=trainings)
+    environment.globals.update(words=words, fragment=fragment, trained=trainings, methods=methods)
     browser = collect(run_dir, summary, prompts)
     html = environment.get_template("page.html.j2").render(
         summary=summary,

@@ -17,6 +17,7 @@ from rich.text import Text
 from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.runs import RunComparison
 from flexlora.evaluation.schema import Comparison, Score, Summary
+from flexlora.report.methods import print_methods
 from flexlora.report.words import (
     BETTER,
     NO_DIFFERENCE,
@@ -62,6 +63,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         said = f"In {left_out} of {len(compared)} comparisons no difference was shown; the report lists them."
         _print_notes(console, [said])
     _print_notes(console, ["", method_note(compared), chance_note(compared), tiny_note(summary)])
+    print_methods(summary, console)
     _print_published(console, summary)
 
 

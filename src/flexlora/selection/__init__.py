@@ -1,0 +1,20 @@
+"""Choosing among a problem's completions without the benchmark's tests, and what the choice is worth."""
+
+from flexlora.selection.clusters import Group, by_agreement, by_logprob, by_outputs
+from flexlora.selection.question import Question, question
+from flexlora.selection.scores import Selected
+from flexlora.selection.written_tests import WRITTEN, WrittenTest, tests_in, tests_problem
+
+__all__ = [
+    "WRITTEN",
+    "Group",
+    "Question",
+    "Selected",
+    "WrittenTest",
+    "by_agreement",
+    "by_logprob",
+    "by_outputs",
+    "question",
+    "tests_in",
+    "tests_problem",
+]
