@@ -131,10 +131,8 @@ def methods_in_words(recipe: Recipe) -> list[str]:
         said.append(f"selection among {recipe.sampling.n} completions: {', '.join(selection.methods)}")
     if selection.writes_tests:
         kinds = len({"codet", "majority"} & set(selection.methods))
-        said.append(
-            f"for each variant and problem up to {selection.test_samples * selection.test_tokens:,} tokens of tests, "
-            f"and {kinds * selection.tests * recipe.sampling.n:,} more programs"
-        )
+        tokens, programs = selection.test_samples * selection.test_tokens, kinds * selection.tests * recipe.sampling.n
+        said.append(f"for each variant and problem up to {tokens:,} tokens of tests, and {programs:,} more programs")
     if recipe.repair.rounds:
         said.append(f"repair: a second answer to each program that failed, which shows the model {recipe.repair.show}")
     return said

@@ -49,7 +49,7 @@ def code_of(answer: str, language: str, function: str | None) -> str:
         function: name of the function asked for; None where that is not known.
     """
     syntax = SYNTAX[language]
-    text = without_thoughts(answer)
+    text = without_thoughts(answer).replace("\r\n", "\n")
     found = list(blocks(text))
     mine = [block.code for block in found if block.tag in (*syntax.tags, "")] or [block.code for block in found]
     if function is not None:

@@ -20,6 +20,9 @@ import textwrap
 from flexlora.data.syntax import SYNTAX, Syntax, function_to_write, indentation, signature_line
 
 INDENT = 4
+GO_IMPORT = re.compile(r'^import\s+(?:\([^)]*\)|(?:[\w.]+\s+)?"[^"]+")', re.MULTILINE)
+GO_PATH = re.compile(r'(?:(?!import\b)[\w.]+[ \t]+)?"[^"]+"')
+"""With the name that it is given, if any; the word `import` itself is no such name."""
 
 
 def solution(prefix: str, suffix: str, language: str, code: str) -> str | None:
@@ -109,9 +112,8 @@ def _with_function(prefix: str, suffix: str, language: str, code: str, start: in
     at = signature_line(language, prefix) or 0
     head, signature = given[:at], given[at]
     known = {line.strip() for line in head if line.strip()}
-    before = [line for line in _without_containers(lines, start) if line.strip() not in known]
-    before = [line for line in before if not re.match(r"\s*package\b", line)]
-    top, before = _hoisted(before, syntax, language)
+    top, before = _hoisted(_without_containers(lines, start), head, syntax, language)
+    before = [line for line in before if line.strip() not in known and not re.match(r"\s*package\b", line)]
     helpers = _helpers(lines, end, indentation(lines[start]), syntax)
     function = lines[start:end]
     if re.search(r"\bstatic\b", signature) and not re.search(r"\bstatic\b", function[0]):
@@ -158,19 +160,17 @@ def _without_containers(lines: list[str], start: int) -> list[str]:
     return [line for at, line in enumerate(lines[:start]) if at not in opened]
 
 
-def _hoisted(lines: list[str], syntax: Syntax, language: str) -> tuple[list[str], list[str]]:
-    """The imports that must stand at the top of the file, and the other lines."""
+def _hoisted(lines: list[str], head: list[str], syntax: Syntax, language: str) -> tuple[list[str], list[str]]:
+    """The imports that must stand at the top of the file and that `head` has not, and the other lines."""
     if language == "go":
-        text = "\n".join(lines)
-        groups = re.findall(r'^import\s+(?:\([^)]*\)|[\w.]*\s*"[^"]+")', text, re.MULTILINE)
-        paths = [path for group in groups for path in re.findall(r'(?:[\w.]+[ \t]+)?"[^"]+"', group)]
-        rest = re.sub(r'^import\s+(?:\([^)]*\)|[\w.]*\s*"[^"]+")', "", text, flags=re.MULTILINE)
-        rest = re.sub(r"^import\s+\(\s*\)?|^\)\s*$", "", rest, flags=re.MULTILINE)
-        return [f"import {path}" for path in dict.fromkeys(paths)], rest.split("\n")
+        text, known = "\n".join(lines), "\n".join(head)
+        paths = [path for group in GO_IMPORT.findall(text) for path in GO_PATH.findall(group) if path not in known]
+        return [f"import {path}" for path in dict.fromkeys(paths)], GO_IMPORT.sub("", text).split("\n")
     if not syntax.top:
         return [], lines
     top = [line for line in lines if re.match(rf"\s*{syntax.top}", line)]
-    return [line.strip() for line in top], [line for line in lines if line not in top]
+    known_lines = {line.strip() for line in head}
+    return [line.strip() for line in top if line.strip() not in known_lines], [x for x in lines if x not in top]
 
 
 def _helpers(lines: list[str], start: int, edge: int, syntax: Syntax) -> list[str]:

@@ -18,7 +18,10 @@ SELECTION_NOTE = (
     "that a choice can reach is the share of problems with a completion that passes. codet and majority use the same "
     "tests: their tokens are spent once."
 )
-REPAIR_NOTE = "Second answers are asked for where the benchmark's tests fail, so this is no pass@1 and not to be compared with one."
+REPAIR_NOTE = (
+    "Second answers are asked for where the benchmark's tests fail, so this is no pass@1, and not to be compared with "
+    "one."
+)
 SHOWN_TESTS_NOTE = "The model was shown the tests that its second answers are scored by (repair.show: all)."
 
 
@@ -31,13 +34,16 @@ class Row:
     cells: tuple[str, ...]
 
 
-SELECTION_COLUMNS = ("method", "pass@1", "selected", "difference", "at most", "extra tokens", "extra programs")
+SELECTION_COLUMNS = ("pass@1", "selected", "difference", "at most", "extra tokens", "extra programs")
 REPAIR_COLUMNS = ("pass@1", "tried again", "mended", "then pass", "difference", "extra tokens")
 
 
 def selection_rows(summary: Summary) -> list[Row]:
     """One row for each variant, task and method."""
-    return [Row(one["task"], side_name(one), _selection_cells(one)) for one in summary.get("selections", [])]
+    return [
+        Row(one["task"], f"{side_name(one)}, {one['method']}", _selection_cells(one))
+        for one in summary.get("selections", [])
+    ]
 
 
 def repair_rows(summary: Summary) -> list[Row]:
@@ -71,7 +77,6 @@ def print_methods(summary: Summary, console: Console) -> None:
 def _selection_cells(one: Selection) -> tuple[str, ...]:
     difference = f"{points(one['difference'])} {difference_range(one['difference_low'], one['difference_high'])}"
     return (
-        one["method"],
         percent(one["plain"]),
         f"{percent(one['estimate'])} {score_range(one['low'], one['high'])}",
         f"{difference} {p_text(one['p_value'])}",
