@@ -15,7 +15,7 @@ from flexlora.generation import SampleFiles, encode
 from flexlora.models import context_length
 from flexlora.recipe import Sampling, Selection, Task
 from flexlora.repair import repair_problem, what_went_wrong
-from flexlora.selection import WRITTEN, Question, question, tests_problem
+from flexlora.selection import WRITTEN, Question, ask_for_tests, question
 from flexlora.selection.question import require_language
 
 NO_ROOM = "no room"
@@ -61,7 +61,7 @@ def jobs_of(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> It
         asked = questions(item.task, run)
         yield Job(
             label=f"{item.label()} tests",
-            problems=[tests_problem(asked[problem.task_id], problem.answer == "chat") for problem in problems],
+            problems=[ask_for_tests(asked[problem.task_id], problem.answer == "chat") for problem in problems],
             sampling=_of_tests(recipe.selection, recipe.sampling),
             files=SampleFiles(folder / "selection", "tests"),
         )

@@ -20,7 +20,7 @@ from flexlora.folder import Evaluation, RunFolder
 from flexlora.jobs import NO_ROOM, questions
 from flexlora.progress import verdict_bar
 from flexlora.repair import key_of, repaired
-from flexlora.selection import tests_in
+from flexlora.selection import read_tests
 from flexlora.selection.scores import selected
 from flexlora.selection.stage import Candidates, choose, cost, execute_selection
 
@@ -161,7 +161,7 @@ def _candidates(one: _Of) -> list[Candidates]:
             task_id=problem.task_id,
             solutions={s["sample"]: problem.solution(s["completion"]) for s in samples.get(problem.task_id, [])},
             logprobs={s["sample"]: _mean_logprob(s) for s in samples.get(problem.task_id, [])},
-            tests=tests_in(
+            tests=read_tests(
                 asked[problem.task_id], written.get(problem.task_id, []), selection.tests, problem.answer == "chat"
             )
             if asked

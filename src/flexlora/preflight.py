@@ -29,7 +29,7 @@ from flexlora.jobs import questions
 from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
 from flexlora.plan import ArmPlan, Plan, adapter_in_words, methods_in_words, optimizer_in_words, penalty_in_words
 from flexlora.recipe import Optimizer, Recipe, Task, Train
-from flexlora.selection import tests_problem
+from flexlora.selection import ask_for_tests
 from flexlora.training.engines import refuse_engines
 from flexlora.training.sharded import shards
 from flexlora.training.sharing import share
@@ -143,7 +143,7 @@ def _tests(run: RunFolder, task: Task) -> list[Problem]:
     if not run.recipe.selection.writes_tests:
         return []
     chat = run.recipe.prompting.style.startswith("chat")
-    return [tests_problem(asked, chat) for asked in questions(task, run).values()]
+    return [ask_for_tests(asked, chat) for asked in questions(task, run).values()]
 
 
 def _trained_before(initial: InitialAdapter | None) -> list[Example]:

@@ -40,9 +40,9 @@ def passes(program: str) -> bool:
 ANSWERS = {
     "a fence with prose around it": f"Sure! Here is the completed function:\n\n```python\n{WHOLE}```\n\nIt multiplies.",
     "several blocks, an example last": f"```python\n{WHOLE}```\nExample usage:\n```python\nprint(double(1 / 0))\n```\n",
-    "a first try that is corrected": f"```python\n{WHOLE.replace('2 *', '3 *')}```\nWait, fixed:\n```python\n{WHOLE}```",
+    "a first try that is corrected": f"```python\n{WHOLE.replace('2', '3')}```\nWait, fixed:\n```python\n{WHOLE}```",
     "a fence without a language": f"```\n{WHOLE}```",
-    "an upper-case tag and Windows' line ends": f"```Python\r\n{WHOLE}```".replace("\r\n", "\n"),
+    "an upper-case tag and Windows' line ends": f"```Python\n{WHOLE}```".replace("\n", "\r\n"),
     "a fence that is not closed": f"Here:\n```python\n{WHOLE}",
     "the closing fence on the last line of code": f"```python\n{WHOLE.rstrip()}```",
     "a fence in a list": "1. Multiply:\n\n" + textwrap.indent(f"```python\n{WHOLE}```", "   "),

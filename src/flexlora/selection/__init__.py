@@ -3,7 +3,7 @@
 from flexlora.selection.clusters import Group, by_agreement, by_logprob, by_outputs
 from flexlora.selection.question import Question, question
 from flexlora.selection.scores import Selected
-from flexlora.selection.written_tests import WRITTEN, WrittenTest, tests_in, tests_problem
+from flexlora.selection.written_tests import WRITTEN, WrittenTest, ask_for_tests, read_tests
 
 __all__ = [
     "WRITTEN",
@@ -11,10 +11,10 @@ __all__ = [
     "Question",
     "Selected",
     "WrittenTest",
+    "ask_for_tests",
     "by_agreement",
     "by_logprob",
     "by_outputs",
     "question",
-    "tests_in",
-    "tests_problem",
+    "read_tests",
 ]

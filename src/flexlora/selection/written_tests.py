@@ -61,7 +61,7 @@ class Written:
     """(solution, call) -> program that prints what the call gives."""
 
 
-def tests_problem(question: Question, chat: bool) -> Problem:
+def ask_for_tests(question: Question, chat: bool) -> Problem:
     """What the model is given to write tests: a problem of its own, whose completions are texts with assertions."""
     written = WRITTEN[question.language]
     if chat:
@@ -87,7 +87,7 @@ def tests_problem(question: Question, chat: bool) -> Problem:
     )
 
 
-def tests_in(question: Question, texts: Iterable[str], most: int, chat: bool) -> list[WrittenTest]:
+def read_tests(question: Question, texts: Iterable[str], most: int, chat: bool) -> list[WrittenTest]:
     """The different tests in what the model wrote, the commonest first, at most so many."""
     written = WRITTEN[question.language]
     shown = {source for source, _ in written.read(question.text, question.function)}
