@@ -21,6 +21,9 @@ SECTIONS: dict[str, type[recipe.Section]] = {
     "train": recipe.Train,
     "tasks": recipe.Task,
     "sampling": recipe.Sampling,
+    "prompting": recipe.Prompting,
+    "selection": recipe.Selection,
+    "repair": recipe.Repair,
     "tokenizer": recipe.Tokenizer,
     "execution": recipe.Execution,
 }

@@ -20,7 +20,7 @@ from flexlora.folder import Evaluation, RunFolder
 from flexlora.jobs import NO_ROOM, questions
 from flexlora.progress import verdict_bar
 from flexlora.repair import key_of, repaired
-from flexlora.selection import read_tests
+from flexlora.selection import inputs_in, read_tests
 from flexlora.selection.scores import selected
 from flexlora.selection.stage import Candidates, choose, cost, execute_selection
 
@@ -155,20 +155,22 @@ def _candidates(one: _Of) -> list[Candidates]:
     written: dict[str, list[str]] = {}
     for _, record in iterate_appended(one.folder / "selection" / "tests.jsonl"):
         written.setdefault(record["task_id"], []).append(record["completion"])
-    return [
-        Candidates(
-            question=asked.get(problem.task_id),
-            task_id=problem.task_id,
-            solutions={s["sample"]: problem.solution(s["completion"]) for s in samples.get(problem.task_id, [])},
-            logprobs={s["sample"]: _mean_logprob(s) for s in samples.get(problem.task_id, [])},
-            tests=read_tests(
-                asked[problem.task_id], written.get(problem.task_id, []), selection.tests, problem.answer == "chat"
+    found = []
+    for problem in one.problems:
+        of_problem, question = samples.get(problem.task_id, []), asked.get(problem.task_id)
+        texts, chat = written.get(problem.task_id, []), problem.answer == "chat"
+        tests = read_tests(question, texts, selection.tests, chat) if question else []
+        found.append(
+            Candidates(
+                question=question,
+                task_id=problem.task_id,
+                solutions={sample["sample"]: problem.solution(sample["completion"]) for sample in of_problem},
+                logprobs={sample["sample"]: _mean_logprob(sample) for sample in of_problem},
+                tests=tests,
+                inputs=inputs_in(question, tests, selection.tests) if question else [],
             )
-            if asked
-            else [],
         )
-        for problem in one.problems
-    ]
+    return found
 
 
 def _mean_logprob(sample: Mapping[str, Any]) -> float | None:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_log_probabilities_are_the_models_own_over_all_tokens_drawn(
             self.drawn.append(token)
             return super().push(token)
 
-    monkeypatch.setattr("flexlora.generation.decode.Stream", Recorded)
+    monkeypatch.setattr(sys.modules["flexlora.generation.decode"], "Stream", Recorded)
     asked = prompts(tokenizer, n=2 if temperature else 1, stops=("e",))
     options = {"max_new_tokens": 16, "temperature": temperature, "top_p": 0.9, "batch_size": 3}
     found = sorted((c.tokens, c.logprob) for c in decode(model, tokenizer, asked, **options))

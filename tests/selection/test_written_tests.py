@@ -8,7 +8,7 @@ from flexlora.errors import UsageError
 from flexlora.execution import execute
 from flexlora.execution.verdict import Program
 from flexlora.recipe import Task
-from flexlora.selection import WRITTEN, Question, ask_for_tests, question, read_tests
+from flexlora.selection import WRITTEN, Question, ask_for_tests, inputs_in, question, read_tests
 from flexlora.selection.question import require_language
 
 
@@ -57,6 +57,15 @@ def test_what_is_no_whole_assertion_about_the_function_is_left_out() -> None:
         "assert double(1) == 2",
         "assert double(2) == 4",
     ]
+
+
+def test_a_majority_votes_on_the_prompts_examples_and_the_inputs_of_the_tests() -> None:
+    text = 'def double(x):\n    """Double x.\n    >>> double(-1)\n    -2\n    >>> other(1)\n    """\n'
+    tests = read_tests(asked(text=text), [" double(1) == double(0) + 2\n", " double(-1) == -2\n"], 20, False)
+    assert inputs_in(asked(text=text), tests, 20) == ["double(-1)", "double(1)", "double(0)"]
+    assert inputs_in(asked(text=text), tests, 2) == ["double(-1)", "double(1)"]
+    java_script = "//>>> double([1, 2])\n// [2, 4]\nfunction double(x){\n"
+    assert inputs_in(asked("js", java_script), [], 20) == ["double([1, 2])"]
 
 
 def test_a_chat_answers_in_a_fence() -> None:

@@ -390,8 +390,8 @@ class Selection(Section):
     methods: tuple[Literal["codet", "majority", "logprob"], ...] = Field(
         (),
         description="`codet`: by agreement with tests that the model writes (arXiv 2207.10397); `majority`: by the "
-        "commonest outputs on the inputs of those tests; `logprob`: by the mean log-probability of the tokens. "
-        "Reported beside pass@1, with the cost; needs sampling.n above 1.",
+        "commonest outputs on the inputs of those tests and of the prompt's examples; `logprob`: by the mean "
+        "log-probability of the tokens. Reported beside pass@1, with the cost; needs sampling.n above 1.",
     )
     test_samples: int = Field(10, ge=1, description="Texts with tests that the model writes for each problem.")
     test_tokens: int = Field(256, ge=1, description="Longest of these texts in tokens.")

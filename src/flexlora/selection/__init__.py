@@ -3,7 +3,7 @@
 from flexlora.selection.clusters import Group, by_agreement, by_logprob, by_outputs
 from flexlora.selection.question import Question, question
 from flexlora.selection.scores import Selected
-from flexlora.selection.written_tests import WRITTEN, WrittenTest, ask_for_tests, read_tests
+from flexlora.selection.written_tests import WRITTEN, WrittenTest, ask_for_tests, inputs_in, read_tests
 
 __all__ = [
     "WRITTEN",
@@ -15,6 +15,7 @@ __all__ = [
     "by_agreement",
     "by_logprob",
     "by_outputs",
+    "inputs_in",
     "question",
     "read_tests",
 ]

@@ -40,6 +40,8 @@ class Candidates:
     logprobs: Mapping[int, float | None]
     """Sample -> mean log-probability of its tokens; None where whatever generated it did not say."""
     tests: Sequence[WrittenTest]
+    inputs: Sequence[str]
+    """Calls whose outputs a majority votes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def cost(folder: Path, candidates: Sequence[Candidates], method: str) -> Cost:
     file = {"codet": "matrix.jsonl", "majority": "outputs.jsonl"}[method]
     programs = {done.program_sha256 for done in recorded(folder / file).values()}
     tokens = sum(record.get("tokens") or 0 for _, record in iterate_appended(folder / "tests.jsonl"))
-    used = sum(len(one.tests) if method == "codet" else len(_inputs(one)) for one in candidates)
+    used = sum(len(one.tests if method == "codet" else one.inputs) for one in candidates)
     return Cost(tokens, used, len(programs))
 
 
@@ -124,7 +126,7 @@ def _matrix(candidates: Sequence[Candidates]) -> Iterator[Program]:
 
 def _outputs(candidates: Sequence[Candidates]) -> Iterator[Program]:
     for one in candidates:
-        for number, call in enumerate(_inputs(one)):
+        for number, call in enumerate(one.inputs):
             for sample, solution in _different(one).items():
                 yield _program(one, f"input {number}", sample, "show", solution, call)
 
@@ -134,11 +136,6 @@ def _program(one: Candidates, what: str, sample: int, way: str, solution: str, t
     written = WRITTEN[one.question.language]
     source = (written.run if way == "run" else written.show)(solution, test)
     return Program(f"{one.task_id} {what}", sample, one.question.language, source, one.question.timeout_s)
-
-
-def _inputs(one: Candidates) -> list[str]:
-    """The calls in the tests, each once, as many as there are tests at most."""
-    return list(dict.fromkeys(call for test in one.tests for call in test.calls))[: len(one.tests)]
 
 
 def _different(one: Candidates) -> dict[int, str]:
@@ -175,7 +172,7 @@ def _by_outputs(path: Path, candidates: Sequence[Candidates]) -> dict[str, Group
     }
     chosen = {}
     for one in candidates:
-        inputs = range(len(_inputs(one)))
+        inputs = range(len(one.inputs))
         _refuse_missing(path, {f"{one.task_id} input {i}" for i in inputs}, one, printed)
         chosen[one.task_id] = by_outputs(
             {

@@ -15,7 +15,7 @@ import ast
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -101,6 +101,20 @@ def read_tests(question: Question, texts: Iterable[str], most: int, chat: bool) 
                 counts[source] += 1
                 calls[source] = called
     return [WrittenTest(source, calls[source], times) for source, times in counts.most_common(most)]
+
+
+def inputs_in(question: Question, tests: Sequence[WrittenTest], most: int) -> list[str]:
+    """Calls of the function whose outputs a majority votes on, at most so many.
+
+    First those that the prompt gives as examples (`>>> f(1)`), then those in the model's tests.
+    """
+    given = []
+    for line in question.text.split("\n"):
+        _, shown, call = line.partition(">>> ")
+        if shown and call.startswith(f"{question.function}("):
+            end = _closing(call, len(question.function))
+            given += [] if end is None else [call[: end + 1]]
+    return list(dict.fromkeys([*given, *(call for test in tests for call in test.calls)]))[:most]
 
 
 def _fenced_or_all(text: str) -> str:
