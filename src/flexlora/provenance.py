@@ -41,6 +41,11 @@ def provenance(run: RunFolder) -> dict[str, Any]:
         "arms": arms,
         "tasks": inputs["tasks"],
         "sampling": run.recipe.sampling.model_dump(mode="json"),
+        **{
+            part: getattr(run.recipe, part).model_dump(mode="json")
+            for part in ("prompting", "selection", "repair")
+            if getattr(run.recipe, part) != type(getattr(run.recipe, part))()
+        },
         "seed": run.recipe.seed,
         "environment": environment,
     }

@@ -110,13 +110,15 @@ def _unfenced(text: str, language: str, function: str | None) -> str:
 def _while_it_parses(code: str) -> str:
     """Python without the prose after it: as many lines as can be parsed, or all where no start of it can."""
     lines = code.split("\n")
-    for end in range(len(lines), 0, -1):
-        if not lines[end - 1].strip():
-            continue
+    end = len(lines)
+    while end:
         candidate = "\n".join(lines[:end]) + "\n"
         try:
             ast.parse(candidate)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return candidate
+        except SyntaxError as error:
+            end = min(end - 1, (error.lineno or end) - 1)  # no longer start can be parsed
+        except (ValueError, RecursionError, MemoryError):
+            end -= 1
+        else:
+            return candidate.rstrip() + "\n" if candidate.strip() else code
     return code

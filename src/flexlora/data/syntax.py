@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 # A type, then the name, then its parameters; a line that ends in a semicolon is a call or a prototype.
 TYPED = (
-    r"^[ \t]*(?!(?:return|else|new|throw|using|import|package)\b)[\w:<>\[\],.?*& \t]*[\w>\]*&?][ \t*&]+NAME[ \t]*\("
+    r"^[ \t]*(?!(?:return|else|new|throw|using|import|package)\b)(?:[\w:<>\[\],.?*&]+[ \t]+)+[*&]*NAME[ \t]*\("
     r"(?![^\n]*;[ \t]*$)"
 )
 
