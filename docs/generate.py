@@ -26,6 +26,9 @@ SECTIONS: dict[str, type[recipe.Section]] = {
     "likelihood.texts": recipe.Texts,
     "sampling": recipe.Sampling,
     "engine": recipe.Engine,
+    "prompting": recipe.Prompting,
+    "selection": recipe.Selection,
+    "repair": recipe.Repair,
     "tokenizer": recipe.Tokenizer,
     "execution": recipe.Execution,
 }

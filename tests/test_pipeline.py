@@ -81,7 +81,16 @@ def test_a_run_makes_every_file_and_running_again_changes_none(recipe: Recipe, t
             keys = {(r["task_id"], r["sample"]) for r in samples}
             assert keys == {(r["task_id"], r["sample"]) for r in results}
             assert len(keys) == len(samples) == len(results) == {"humaneval": 8, "mbpp": 12}.get(name, 6)
-            assert set(samples[0]) == {"task_id", "sample", "completion", "prompt_style", "finish_reason", "seed"}
+            assert set(samples[0]) == {
+                "task_id",
+                "sample",
+                "completion",
+                "prompt_style",
+                "finish_reason",
+                "seed",
+                "logprob",
+                "tokens",
+            }
     for arm in ("plain", "fourier"):
         assert {"adapter_config.json", "adapter_model.safetensors"} <= {p.name for p in run.adapter(arm).iterdir()}
         assert read_appended(run.train(arm) / "log.jsonl")[0]["penalty"] == 0 or arm == "fourier"

@@ -75,16 +75,14 @@ def evaluate(run: str | Path) -> Summary:
     from flexlora import pipeline, processes
     from flexlora.folder import existing
 
-    def scored() -> Summary:
-        pipeline.execute(folder)
-        return pipeline.score(folder)
-
     processes.join()
     folder = existing(Path(run))
     with pipeline.working(folder):
         pipeline.likelihood(folder)
         pipeline.generate(folder, {})
-        return processes.once(scored)
+        processes.once(lambda: pipeline.execute(folder))
+        pipeline.repair(folder)
+        return processes.once(lambda: pipeline.score(folder))
 
 
 def compare(run_a: str | Path, run_b: str | Path) -> RunComparison:

@@ -29,8 +29,10 @@ from flexlora.execution.samples import execute_programs, survey
 from flexlora.execution.verdict import Program
 from flexlora.files import iterate_appended, read_appended, write_json
 from flexlora.folder import Evaluation, RunFolder, begin, locked, open_run
-from flexlora.generation import SampleFiles, complete, generate_samples, missing_samples
+from flexlora.generation import complete, generate_samples
+from flexlora.jobs import jobs_of, missing_jobs
 from flexlora.likelihood import likelihood_files, measure_texts
+from flexlora.methods import execute_methods, repairs, selections
 from flexlora.overlap import Overlap
 from flexlora.plan import Plan
 from flexlora.preflight import check
@@ -108,6 +110,8 @@ def run_recipe(
         generate(run, how)
         if processes.is_first():
             execute(run, **how)
+        repair(run, **how)
+        if processes.is_first():
             score(run)
             report(run)
     return run
@@ -242,20 +246,22 @@ def _generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]
                 tokenizer = models.load_tokenizer(run.recipe.source(item.model))
                 model = models.load_model(run.recipe.source(item.model))
             model = _as_variant(run, model, item)
-            samples = SampleFiles(run.path / item.path)
-            overlap.follow(samples.folder, problems)
-            generate_samples(
-                model,
-                tokenizer,
-                processes.mine(problems),
-                run.recipe.sampling,
-                run.recipe.seed,
-                samples.mine,
-                label=f"generate {item.label()}",
-                elsewhere=samples.all,
-            )
-            processes.wait()
-            processes.once(samples.take_in)
+            for job in processes.once(partial(missing_jobs, run, item, problems)):
+                if job.is_of_benchmark:
+                    overlap.follow(job.files.folder, problems)
+                fitting = processes.once(partial(job.fitting, model, tokenizer))
+                generate_samples(
+                    model,
+                    tokenizer,
+                    processes.mine(fitting),
+                    job.sampling,
+                    run.recipe.seed,
+                    job.files.mine,
+                    label=f"generate {job.label}",
+                    elsewhere=job.files.all,
+                )
+                processes.wait()
+                processes.once(job.files.take_in)
         del model
         models.free_memory()
 
@@ -263,9 +269,10 @@ def _generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]
 def _pending(run: RunFolder) -> list[tuple[Evaluation, list[Problem]]]:
     """What lacks samples, once those are taken in that the processes of a killed run left."""
     evaluations = list(_with_problems(run))
-    for item, _ in evaluations:
-        SampleFiles(run.path / item.path).take_in()
-    pending = [(item, problems) for item, problems in evaluations if _missing_samples(run, item, problems)]
+    for item, problems in evaluations:
+        for job in jobs_of(run, item, problems):
+            job.files.take_in()
+    pending = [(item, problems) for item, problems in evaluations if missing_jobs(run, item, problems)]
     _refuse_untrained(run, [item for item, _ in pending])
     return pending
 
@@ -286,6 +293,17 @@ def _refuse_untrained(run: RunFolder, pending: Sequence[Evaluation]) -> None:
     for item in pending:
         if item.arm is not None and not run.adapter(item.arm).is_dir():
             raise UsageError(f"{run.adapter(item.arm)}: not trained yet; `flexlora train {run.path}` does that.")
+
+
+def repair(run: RunFolder, **how: Unpack[How]) -> None:
+    """Second answers to what failed, generated and executed; nothing where the recipe does not ask for them.
+
+    Several processes generate, and wait for the first's verdicts before it.
+    """
+    if run.recipe.repair.rounds:
+        processes.wait()
+        generate(run)
+        processes.once(partial(execute, run, **how))
 
 
 def answer(
@@ -325,7 +343,7 @@ def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None
     execution.require(languages_of(run.recipe), **how)
     how["workers"] = how.get("workers") or run.recipe.execution.workers
     for item, problems in _with_problems(run):
-        missing = _missing_samples(run, item, problems)
+        missing = sum(job.missing() for job in jobs_of(run, item, problems) if not job.second_answers)
         if missing:
             raise FlexError(
                 f"{run.path / item.path}: {missing} completions are missing; `flexlora generate {run.path}` makes them."
@@ -336,6 +354,7 @@ def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None
         done = {} if overwrite else recorded(results)
         with verdict_bar(f"execute {item.label()}", len(surveyed.hashes), done.values()) as on_verdict:
             execute_programs(programs, results, surveyed=surveyed, overwrite=overwrite, on_verdict=on_verdict, **how)
+        execute_methods(run, item, problems, overwrite, **how)
 
 
 def score(run: RunFolder) -> Summary:
@@ -367,6 +386,11 @@ def score(run: RunFolder) -> Summary:
         likelihood=_likelihoods(run),
         seed=recipe.seed,
     )
+    evaluations = list(_with_problems(run))
+    if recipe.selection.methods:
+        summary["selections"] = [one for found in evaluations for one in selections(run, *found)]
+    if recipe.repair.rounds:
+        summary["repairs"] = [one for found in evaluations for one in repairs(run, *found)]
     write_json(run.path / "summary.json", summary)
     return summary
 
@@ -411,7 +435,8 @@ def program_of(problem: Problem, sample: Mapping[str, Any]) -> Program:
 
 
 def _with_problems(run: RunFolder) -> Iterator[tuple[Evaluation, list[Problem]]]:
-    loaded = {task.name: load_problems(task, run.recipe.data_dir)[0] for task in run.recipe.tasks}
+    style = run.recipe.prompting.style
+    loaded = {task.name: load_problems(task, run.recipe.data_dir, style)[0] for task in run.recipe.tasks}
     for item in run.evaluations():
         yield item, loaded[item.task.name]
 
@@ -420,10 +445,6 @@ def _with_texts(run: RunFolder) -> Iterator[tuple[Evaluation, list[Text]]]:
     loaded = {source.name: load_texts(source, run.recipe.data_dir)[0] for source in run.recipe.likelihood.texts}
     for item in run.likelihoods():
         yield item, loaded[item.task.name]
-
-
-def _missing_samples(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> int:
-    return missing_samples(run.path / item.path, problems, run.recipe.sampling.n)
 
 
 def _by_model(pending: Sequence[tuple[Evaluation, list[T]]]) -> Iterator[list[tuple[Evaluation, list[T]]]]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flexlora.data.overlap_words import sentences
-from flexlora.recipe import Lora, Optimizer, Penalty
+from flexlora.recipe import Lora, Optimizer, Penalty, Recipe
 
 RHO_OFF = 4
 """A rho so many times the usual one, or so many times below it, is remarked upon."""
@@ -73,6 +73,8 @@ class Plan:
     """What of the tasks' data cannot be evaluated."""
     texts: dict[str, int] = field(default_factory=dict)
     """Name -> texts whose likelihood is measured."""
+    methods: list[str] = field(default_factory=list)
+    """Prompting, selection and repair in words, where they are not as by default."""
     example: dict[str, str] = field(default_factory=dict)
     """One training example, decoded: what is masked and what the loss is on; empty where nothing is trained."""
 
@@ -107,6 +109,7 @@ class Plan:
             said.append("evaluate   " + ", ".join(f"{task} ({count})" for task, count in self.tasks.items()))
             programs = ", ".join(f"{count} {language}" for language, count in self.programs.items())
             said.append(f"           {self.completions} completions, programs to run: {programs}")
+            said += [f"           {line}" for line in self.methods]
         for one in self.overlap:
             of = f"of {', '.join(one['arms'])}: " if len(self.overlap) > 1 else ""
             lines = [f"{of}{line}" for line in sentences(one["tasks"])]
@@ -144,6 +147,22 @@ def penalty_in_words(penalty: Penalty) -> str:
     shown = {name: value for name, value in options.items() if value != defaults[name] and name != "lam"}
     shown = {name: options[name] for name in ("view", "weighting", "tau")} | shown
     return f"penalty lam {penalty.lam:g}: " + ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def methods_in_words(recipe: Recipe) -> list[str]:
+    """What inference does beyond one plain completion after another, and what it costs at most."""
+    selection, said = recipe.selection, []
+    if recipe.prompting.style != "plain":
+        said.append(f"prompting {recipe.prompting.style}")
+    if selection.methods:
+        said.append(f"selection among {recipe.sampling.n} completions: {', '.join(selection.methods)}")
+    if selection.writes_tests:
+        kinds = len({"codet", "majority"} & set(selection.methods))
+        tokens, programs = selection.test_samples * selection.test_tokens, kinds * selection.tests * recipe.sampling.n
+        said.append(f"for each variant and problem up to {tokens:,} tokens of tests, and {programs:,} more programs")
+    if recipe.repair.rounds:
+        said.append(f"repair: a second answer to each program that failed, which shows the model {recipe.repair.show}")
+    return said
 
 
 def optimizer_in_words(optimizer: Optimizer, supervised: float, steps: int) -> str:

@@ -27,10 +27,12 @@ from flexlora.execution import Executor, How
 from flexlora.execution.languages import ToolchainMissing, toolchain
 from flexlora.folder import RunFolder
 from flexlora.fourier import FourierPenalty
-from flexlora.models import encode_prompt
+from flexlora.generation import encode
+from flexlora.jobs import questions
 from flexlora.nf4 import require_bitsandbytes, require_whole_blocks, weight_bytes
-from flexlora.plan import ArmPlan, Plan, adapter_in_words, optimizer_in_words, penalty_in_words
-from flexlora.recipe import Optimizer, Recipe, Train
+from flexlora.plan import ArmPlan, Plan, adapter_in_words, methods_in_words, optimizer_in_words, penalty_in_words
+from flexlora.recipe import Optimizer, Recipe, Task, Train
+from flexlora.selection import ask_for_tests
 from flexlora.training.engines import refuse_engines
 from flexlora.training.sharded import shards
 from flexlora.training.sharing import share
@@ -81,8 +83,11 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
     dtype = problems.attempt(models.dtype_of, recipe.precision)
     if recipe.quantization:
         problems.attempt(require_bitsandbytes)
-    found = [one for task in recipe.tasks if (one := problems.attempt(load_problems, task, recipe.data_dir))]
+    style = recipe.prompting.style
+    of_task = [(task, problems.attempt(load_problems, task, recipe.data_dir, style)) for task in recipe.tasks]
+    found = [one for _, one in of_task if one]
     loaded = [task for task, _ in found]
+    written = [problems.attempt(_tests, run, task) for task, one in of_task if one]
     texts = [
         of_name[0]
         for source in recipe.likelihood.texts
@@ -100,8 +105,8 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
         base = model if name == recipe.model else base
         tokenizer = problems.attempt(models.load_tokenizer, recipe.source(name))
         if model is not None and tokenizer is not None:
-            for task in loaded:
-                problems.attempt(_prompts_fit, task, model[0], tokenizer, name)
+            for prompts in (*loaded, *filter(None, written)):
+                problems.attempt(_prompts_fit, prompts, model[0], tokenizer, name)
     for arm in recipe.arm_names():
         problems.attempt(_shards, run, arm)
     planned = [problems.attempt(_plan_arm, recipe, arm, base, [*loaded, *texts]) for arm in recipe.arm_names()]
@@ -132,6 +137,7 @@ def check(run: RunFolder, executes: bool = True, generates: bool = True, **how: 
         overlap=overlap_of(recipe),
         notes=[note for _, origin in found for note in origin.notes],
         texts={group[0].task: len(group) for group in texts},
+        methods=methods_in_words(recipe),
         example=_shown(arms[0][1], models.load_tokenizer(recipe.source(recipe.model))) if arms else {},
     )
 
@@ -167,6 +173,14 @@ def _places_differ(run: RunFolder) -> None:
                 "them by another path."
             )
         places[item.path] = item.model
+
+
+def _tests(run: RunFolder, task: Task) -> list[Problem]:
+    """What the model is given to write tests for a task; nothing where no method of selection needs any."""
+    if not run.recipe.selection.writes_tests:
+        return []
+    chat = run.recipe.prompting.style.startswith("chat")
+    return [ask_for_tests(asked, chat) for asked in questions(task, run).values()]
 
 
 def _supported(of_arm: Recipe) -> None:
@@ -244,9 +258,7 @@ def _model(recipe: Recipe, name: str) -> tuple[Any, int]:
 
 def _prompts_fit(task: Sequence[Problem], model: Any, tokenizer: Any, name: str) -> None:
     limit = models.context_length(model)
-    longest, length = max(
-        ((problem.task_id, len(encode_prompt(tokenizer, problem.prompt))) for problem in task), key=lambda p: p[1]
-    )
+    longest, length = max(((problem.task_id, len(encode(tokenizer, problem))) for problem in task), key=lambda p: p[1])
     if limit is not None and length >= limit:
         raise UsageError(
             f"task {task[0].task}: the prompt of {longest} has {length} tokens, and the context of {name!r} ends at "

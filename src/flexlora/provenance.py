@@ -47,6 +47,11 @@ def provenance(run: RunFolder) -> dict[str, Any]:
         "sampling": run.recipe.sampling.model_dump(mode="json"),
         **_engine(run),
         **({"likelihood": {**options, "texts": texts}} if texts else {}),
+        **{
+            part: getattr(run.recipe, part).model_dump(mode="json")
+            for part in ("prompting", "selection", "repair")
+            if getattr(run.recipe, part) != type(getattr(run.recipe, part))()
+        },
         "seed": run.recipe.seed,
         "overlap": overlap_of(run.recipe),
         "environment": environment,
@@ -58,12 +63,12 @@ def _inputs(run: RunFolder) -> dict[str, Any]:
     recipe = run.recipe
     tasks, training, initial = {}, {}, {}
     for task in recipe.tasks:
-        problems, origin = load_problems(task, recipe.data_dir)
+        problems, origin = load_problems(task, recipe.data_dir, recipe.prompting.style)
         tasks[task.name] = {
             "data": origin.as_dict(),
             "problems": len(problems),
             "prompt_style": problems[0].prompt_style,
-            "stop_tokens": sorted({stop for problem in problems for stop in problem.stop_tokens}),
+            "stop_tokens": sorted({stop for problem in problems for stop in problem.ends}),
             **({"comparison": "compat"} if task.compat else {}),
         }
     for arm in recipe.arm_names():

@@ -7,6 +7,7 @@ the names, the address and what every request says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from flexlora import processes
 from flexlora.data import Problem
@@ -14,6 +15,7 @@ from flexlora.files import read_appended
 from flexlora.folder import Evaluation, RunFolder
 from flexlora.generation import SampleFiles, Server, missing_samples, refuse_unserved, request_samples
 from flexlora.generation.served import complete
+from flexlora.jobs import missing_jobs
 from flexlora.overlap import Overlap
 from flexlora.progress import say
 from flexlora.recipe import Engine, Recipe, Sampling
@@ -51,23 +53,24 @@ def generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]]
         for item, problems in pending:
             name = recipe.engine.served_name(item.arm, item.variant, item.model)
             assert name is not None
-            samples = SampleFiles(run.path / item.path)
-            overlap.follow(samples.folder, problems)
-            request_samples(
-                server,
-                recipe.engine,
-                name,
-                processes.mine(problems),
-                recipe.sampling,
-                recipe.seed,
-                samples.mine,
-                label=f"generate {item.label()}",
-                elsewhere=samples.all,
-            )
-            processes.wait()
-            processes.once(samples.take_in)
-            if recipe.sampling.n > 1 and processes.is_first():
-                _remark_if_all_alike(samples, item.label())
+            for job in processes.once(partial(missing_jobs, run, item, problems)):
+                if job.is_of_benchmark:
+                    overlap.follow(job.files.folder, problems)
+                request_samples(
+                    server,
+                    recipe.engine,
+                    name,
+                    processes.mine(job.problems),
+                    job.sampling,
+                    recipe.seed,
+                    job.files.mine,
+                    label=f"generate {job.label}",
+                    elsewhere=job.files.all,
+                )
+                processes.wait()
+                processes.once(job.files.take_in)
+                if job.sampling.n > 1 and processes.is_first():
+                    _remark_if_all_alike(job.files, job.label)
 
 
 def answer(engine: Engine, model: str, prompt: str, sampling: Sampling) -> str:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.generation import Prompt, decode
+from flexlora.generation.streams import Stream
 from small_models import FAMILIES, make_model
 
 TEXTS = ["def double(x):", "for i in range(10):\n    total", "class Problem {\n", "x", "    return 2 * x\n" * 4]
@@ -111,3 +113,40 @@ def test_output_that_is_not_a_number_and_empty_prompts_are_refused(models_dir: P
     model.lm_head.weight.data[3] = float("nan")  # type: ignore[attr-defined]
     with pytest.raises(FlexError, match="not a number"):
         decoded(model, tokenizer, prompts(tokenizer))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_log_probabilities_are_the_models_own_over_all_tokens_drawn(
+    temperature: float, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = load(models_dir, "llama")
+    drawn: list[tuple[list[int], list[int]]] = []
+
+    class Recorded(Stream):
+        def __init__(self, tokenizer: object, prompt_ids: list[int], *rest: object) -> None:
+            super().__init__(tokenizer, prompt_ids, *rest)
+            drawn.append((list(prompt_ids), []))
+            self.drawn = drawn[-1][1]
+
+        def push(self, token: int) -> bool:
+            self.drawn.append(token)
+            return super().push(token)
+
+    monkeypatch.setattr(sys.modules["flexlora.generation.decode"], "Stream", Recorded)
+    asked = prompts(tokenizer, n=2 if temperature else 1, stops=("e",))
+    options = {"max_new_tokens": 16, "temperature": temperature, "top_p": 0.9, "batch_size": 3}
+    found = sorted((c.tokens, c.logprob) for c in decode(model, tokenizer, asked, **options))
+    expected = []
+    for prompt, ids in drawn:
+        with torch.inference_mode():
+            logprobs = model(torch.tensor([prompt + ids])).logits[0].log_softmax(dim=-1)
+        at = range(len(prompt), len(prompt) + len(ids))
+        expected.append((len(ids), sum(float(logprobs[i - 1, token]) for i, token in zip(at, ids, strict=True))))
+    assert [tokens for tokens, _ in found] == sorted(tokens for tokens, _ in expected)
+    assert len({tokens for tokens, _ in found}) > 1  # some ended early, and left the batch
+    torch.testing.assert_close(
+        torch.tensor([logprob for _, logprob in found]),
+        torch.tensor([logprob for _, logprob in sorted(expected)]),
+        rtol=1e-5,
+        atol=1e-3,
+    )

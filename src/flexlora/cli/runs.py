@@ -64,6 +64,8 @@ def run(
         pipeline.generate(folder, {"sandbox": sandbox, "executor": executor})
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
+        pipeline.repair(folder, sandbox=sandbox, executor=executor)
+        if processes.is_first():
             _finish(folder, as_json)
 
 
@@ -180,6 +182,8 @@ def evaluate(
         pipeline.generate(folder, {"sandbox": sandbox, "executor": executor})
         if processes.is_first():
             pipeline.execute(folder, sandbox=sandbox, executor=executor)
+        pipeline.repair(folder, sandbox=sandbox, executor=executor)
+        if processes.is_first():
             _finish(folder, as_json)
 
 

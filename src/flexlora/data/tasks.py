@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flexlora.data import apps, evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
 from flexlora.data.family import Family
+from flexlora.data.prompting import prompted
 from flexlora.data.source import Origin
 from flexlora.data.types import Example, Problem, Text
 from flexlora.errors import UsageError
@@ -33,8 +34,11 @@ def known() -> tuple[str, ...]:
     return tuple(name for family in FAMILIES for name in family.tasks)
 
 
-def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Origin]:
+def load_problems(task: Task, data_dir: Path | None, style: str = "plain") -> tuple[list[Problem], Origin]:
     """The problems of one task, in the benchmark's order.
+
+    Args:
+        style: how they are put to the model; see `prompting`.
 
     Raises:
         UsageError: the task is unknown, an option does not apply to it, or its data cannot be loaded.
@@ -51,7 +55,7 @@ def load_problems(task: Task, data_dir: Path | None) -> tuple[list[Problem], Ori
     doubled = {task_id for task_id, count in ids.items() if count > 1}
     if doubled:
         raise UsageError(f"task {task.name}: {min(doubled)} occurs twice in {origin.source}.")
-    return problems, origin
+    return [prompted(problem, style) for problem in problems], origin
 
 
 def family_of(name: str) -> Family:

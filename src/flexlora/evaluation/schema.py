@@ -153,6 +153,61 @@ class Likelihoods(TypedDict):
     comparisons: list[LikelihoodComparison]
 
 
+class Selection(Side):
+    """What a choice among the completions of one variant on one task is worth, beside pass@1 without it."""
+
+    task: str
+    language: str
+    method: str
+    """`codet`, `majority` or `logprob`."""
+    estimate: float
+    """pass@1 of a completion taken at random from those chosen; `low` and `high` are its interval (bootstrap)."""
+    low: float
+    high: float
+    plain: float
+    """pass@1 of a completion taken at random from all."""
+    best: float
+    """What no choice can exceed: the share of problems with a completion that passes."""
+    difference: float
+    difference_low: float
+    difference_high: float
+    p_value: float
+    """Of the difference: paired bootstrap."""
+    tokens: int
+    """Cost: tokens that the model wrote as tests. `codet` and `majority` use the same."""
+    tests: int
+    """Cost: different tests, or inputs, over all problems."""
+    programs: int
+    """Cost: different programs that were run."""
+    path: str
+    """The folder with its files."""
+
+
+class Repair(Side):
+    """What second answers, after an error message, are worth; apart from pass@1, which knows nothing of them."""
+
+    task: str
+    language: str
+    show: str
+    """`errors`, or `all`: the tests were shown too."""
+    attempted: int
+    mended: int
+    no_room: int
+    """Those whose program and message did not fit the model's context; they count as not mended."""
+    estimate: float
+    """Share of completions that pass at the first or second attempt; `low` and `high` are its interval (bootstrap)."""
+    low: float
+    high: float
+    plain: float
+    """pass@1."""
+    difference_low: float
+    difference_high: float
+    tokens: int
+    """Cost: of the second answers."""
+    programs: int
+    path: str
+
+
 class Summary(TypedDict):
     """All scores and comparisons of a run."""
 
@@ -162,6 +217,10 @@ class Summary(TypedDict):
     comparisons: list[Comparison]
     likelihood: NotRequired[Likelihoods]
     """Only where the recipe names texts to measure."""
+    selections: NotRequired[list[Selection]]
+    """Only where the recipe has `selection`."""
+    repairs: NotRequired[list[Repair]]
+    """Only where the recipe has `repair`."""
     provenance: dict[str, Any]
 
 

@@ -6,6 +6,7 @@ from flexlora.generation.server import Server
 from flexlora.generation.stage import (
     SampleFiles,
     complete,
+    encode,
     generate_samples,
     missing_samples,
     request_samples,
@@ -19,6 +20,7 @@ __all__ = [
     "Server",
     "complete",
     "decode",
+    "encode",
     "generate_samples",
     "missing_samples",
     "refuse_unserved",

@@ -53,6 +53,11 @@ class Completion:
     """Cut at the earliest stop token."""
     finish_reason: FinishReason
     seed: int
+    logprob: float | None = None
+    """Sum over its tokens, with the one that ended it, of the log of the probability that the model gives them,
+    whatever the temperature; None where whatever generated it does not say."""
+    tokens: int | None = None
+    """How many these are."""
 
 
 @torch.inference_mode()
@@ -139,21 +144,25 @@ def _decode_batch(
         cache.reorder_cache(copies_B)
     logits_BV, mask_BT = logits_PV[copies_B], mask_PL[copies_B]
 
+    logprobs = [0.0] * len(rows)
     live = list(range(len(rows)))  # for each row of the cache, its stream
     for step in range(max_new_tokens):
         next_B = choose(logits_BV, temperature, top_p, u_BT[:, step])
-        chosen = torch.stack([next_B, logits_BV.isnan().any(dim=-1)])  # one transfer for both
-        for row, (token, broken) in enumerate(zip(*chosen.tolist(), strict=True)):
+        logprob_B = logits_BV.float().log_softmax(dim=-1).gather(-1, next_B.unsqueeze(-1)).squeeze(-1)
+        # One transfer for all three; a double holds every token's number exactly.
+        chosen = torch.stack([next_B.double(), logits_BV.isnan().any(dim=-1).double(), logprob_B.double()])
+        for row, (token, broken, logprob) in enumerate(zip(*chosen.tolist(), strict=True)):
             stream = streams[live[row]]
             if stream.finished:
                 continue
             prompt, i = rows[live[row]]
+            logprobs[live[row]] += logprob
             if broken:
                 raise FlexError(
                     f"{prompt.key}: the model's output is not a number after {step} tokens. Was its training stable? "
                     "In float16 a model may overflow: try --set precision=bfloat16 or float32."
                 )
-            if stream.push(token):
+            if stream.push(int(token)):
                 assert stream.finish_reason is not None
                 yield Completion(
                     key=prompt.key,
@@ -161,6 +170,8 @@ def _decode_batch(
                     text=stream.text(),
                     finish_reason=stream.finish_reason,
                     seed=prompt.seeds[i],
+                    logprob=logprobs[live[row]],
+                    tokens=step + 1,
                 )
         unfinished = [row for row, index in enumerate(live) if not streams[index].finished]
         if not unfinished:

@@ -14,7 +14,7 @@ from flexlora.files import Record, append_jsonl, read_appended
 from flexlora.generation.decode import Completion, Prompt, decode
 from flexlora.generation.served import Asked, completions
 from flexlora.generation.server import Server
-from flexlora.models import encode_prompt
+from flexlora.models import encode_chat, encode_prompt
 from flexlora.progress import bar
 from flexlora.recipe import Engine, Sampling
 
@@ -23,6 +23,15 @@ def sample_seed(seed: int, task: str, task_id: str, sample: int) -> int:
     """The seed of one sample: the same for every variant, so that variants are compared on the same draws."""
     digest = hashlib.sha256(f"{seed}\0{task}\0{task_id}\0{sample}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
+
+
+def encode(tokenizer: Any, problem: Problem) -> list[int]:
+    """Ids of what the model is given: the prompt to be continued, or to be answered.
+
+    Raises:
+        UsageError: it is to be answered, and the tokenizer has no chat template.
+    """
+    return (encode_chat if problem.answer == "chat" else encode_prompt)(tokenizer, problem.prompt)
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,8 @@ def generate_samples(
     prompts = [
         Prompt(
             key=problem.task_id,
-            ids=encode_prompt(tokenizer, problem.prompt),
-            stop_tokens=problem.stop_tokens,
+            ids=encode(tokenizer, problem),
+            stop_tokens=problem.ends,
             samples=samples,
             seeds=tuple(sample_seed(seed, problem.task, problem.task_id, i) for i in samples),
         )
@@ -155,18 +164,24 @@ def _write(
     by_id = {problem.task_id: problem for problem in problems}
     with bar(label, total, done=done) as advance:
         for completion in made:
-            append_jsonl(
-                path,
-                {
-                    "task_id": completion.key,
-                    "sample": completion.sample,
-                    "completion": completion.text,
-                    "prompt_style": by_id[completion.key].prompt_style,
-                    "finish_reason": completion.finish_reason,
-                    "seed": completion.seed,
-                },
-            )
+            append_jsonl(path, _record(by_id[completion.key], completion))
             advance()
+
+
+def _record(problem: Problem, completion: Completion) -> dict[str, Any]:
+    """The line of `samples.jsonl`: the text as the model wrote it and, of an answer, the code that was found in it."""
+    extracted = {} if problem.answer == "completion" else {"extracted": problem.solution(completion.text)}
+    return {
+        "task_id": completion.key,
+        "sample": completion.sample,
+        "completion": completion.text,
+        **extracted,
+        "prompt_style": problem.prompt_style,
+        "finish_reason": completion.finish_reason,
+        "seed": completion.seed,
+        "logprob": None if completion.logprob is None else round(completion.logprob, 5),
+        "tokens": completion.tokens,
+    }
 
 
 def complete(model: Any, tokenizer: Any, prompt: str, sampling: Sampling, seed: int) -> list[str]:

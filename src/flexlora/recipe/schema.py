@@ -22,14 +22,18 @@ from flexlora.recipe.sections import (
     Optimizer,
     Penalty,
     Precision,
+    Prompting,
     Quantization,
+    Repair,
     Sampling,
     Section,
+    Selection,
     Task,
     Tokenizer,
     Train,
     Variant,
     absolute_if_local,
+    section_from,
     task_from_name,
 )
 
@@ -101,6 +105,13 @@ class Recipe(Section):
         Likelihood(), description="Held-out texts whose likelihood is measured: a list, or a mapping with `texts`."
     )
     sampling: Sampling = Field(Sampling(), description="How completions are drawn.")
+    prompting: Annotated[Prompting, section_from("style", str)] = Field(
+        Prompting(), description="How problems are put to the model."
+    )
+    selection: Annotated[Selection, section_from("methods", (list, tuple, str))] = Field(
+        Selection(), description="Choosing among completions."
+    )
+    repair: Annotated[Repair, section_from("rounds", int)] = Field(Repair(), description="A second answer.")
     variants: tuple[Variant, ...] = Field(
         ("base", "adapter"),
         min_length=1,
@@ -142,6 +153,21 @@ class Recipe(Section):
                 problems.append(f"{field}: {', '.join(values)} names something twice")
         if self.model in self.baselines:
             problems.append(f"baselines: {self.model!r} is the model itself; variant base evaluates it")
+        if self.selection.methods and self.sampling.n == 1:
+            problems.append(
+                f"selection: {', '.join(self.selection.methods)} chooses among completions, and sampling.n is 1; set "
+                "sampling.n and a temperature above 0"
+            )
+        if self.engine.is_remote and self.prompting.style.startswith("chat"):
+            problems.append(
+                f"prompting: {self.prompting.style} puts prompts into the tokenizer's chat template, and engine openai "
+                "sends plain prompts; use style plain or plan, or engine transformers"
+            )
+        if self.engine.is_remote and "logprob" in self.selection.methods:
+            problems.append(
+                "selection: logprob needs log-probabilities, which are not asked of engine openai; use codet or "
+                "majority, or engine transformers"
+            )
         if self.quantization and "merged" in self.variants:
             problems.append(
                 f"variants: merged does not go with quantization: {self.quantization}, as the update would be rounded "

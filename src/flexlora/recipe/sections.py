@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from flexlora.recipe.presets import Preset, against_preset, with_preset
 
@@ -438,6 +438,85 @@ class Sampling(Section):
         return self
 
 
+class Prompting(Section):
+    """How problems are put to the model; a plain string is the style."""
+
+    style: Literal["plain", "plan", "chat", "chat-plan"] = Field(
+        "plain",
+        description="`plain` is the benchmark's prompt; `plan` goes on with a plan in comments, then the code; `chat` "
+        "asks an instruct model through its chat template, `chat-plan` for a plan first. The same for all models and "
+        "tasks of a run.",
+    )
+
+
+class Selection(Section):
+    """Choosing among several completions without the benchmark's tests; a plain list is the methods."""
+
+    methods: tuple[Literal["codet", "majority", "logprob"], ...] = Field(
+        (),
+        description="`codet`: by agreement with tests that the model writes (arXiv 2207.10397); `majority`: by the "
+        "commonest outputs on the inputs of those tests and of the prompt's examples; `logprob`: by the mean "
+        "log-probability of the tokens. Reported beside pass@1, with the cost; needs sampling.n above 1.",
+    )
+    test_samples: int = Field(10, ge=1, description="Texts with tests that the model writes for each problem.")
+    test_tokens: int = Field(256, ge=1, description="Longest of these texts in tokens.")
+    temperature: float = Field(0.8, ge=0, description="At which tests are written; 0 writes one text only.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling of the tests.")
+    tests: int = Field(20, ge=1, description="Most different tests of a problem that are used, the commonest first.")
+    score: Literal["product", "sqrt"] = Field(
+        "product",
+        description="Of a group of completions, for `codet`: `product` is their number times that of the different "
+        "tests passed, as in the paper; `sqrt` takes the root of their number, and counts a test as often as it was "
+        "written, as in the paper's published code.",
+    )
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"methods: {', '.join(self.methods)} names one twice")
+        if self.temperature == 0 and self.test_samples > 1:
+            raise ValueError(
+                f"test_samples = {self.test_samples} texts written at temperature 0 would all be the same; set "
+                "test_samples = 1 or a temperature above 0"
+            )
+        return self
+
+    @property
+    def writes_tests(self) -> bool:
+        """Whether the model has to write tests."""
+        return bool({"codet", "majority"} & set(self.methods))
+
+
+class Repair(Section):
+    """A second answer to what failed, reported apart from pass@1; a plain number is the rounds."""
+
+    rounds: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="1: the model is shown each program of its that failed, with the error, and tries again.",
+    )
+    show: Literal["errors", "all"] = Field(
+        "errors",
+        description="What it is shown: `errors` is what a compiler says of its own lines, and in Python the exception, "
+        "without the lines of the tests; `all` is the whole output, which shows it tests that it is then scored by.",
+    )
+
+
+def section_from(field: str, kinds: type | tuple[type, ...]) -> Any:
+    """A validator that takes a plain value for the mapping with this one field."""
+
+    def validate(value: Any) -> Any:
+        return {field: value} if isinstance(value, kinds) and not isinstance(value, bool) else value
+
+    return BeforeValidator(validate)
+
+
 class Execution(Section):
     """How programs are run."""
 
@@ -460,5 +539,8 @@ class ModelSource(Section):
     quantization: Quantization | None = None
 
 
-SECTIONS = (Tokenizer, DataSource, Lora, Penalty, Optimizer, Train, Task, Sampling, Execution)
+SECTIONS = (
+    *(Tokenizer, DataSource, Lora, Penalty, Optimizer, Train, Task),
+    *(Sampling, Prompting, Selection, Repair, Execution),
+)
 """All parts of a recipe."""

@@ -20,7 +20,7 @@ from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 from flexlora.evaluation.trainings import compare_trainings, read_logs
 from flexlora.files import write_whole
-from flexlora.report import likelihood, trainings, words
+from flexlora.report import likelihood, methods, trainings, words
 from flexlora.report.browser import collect
 from flexlora.report.curves import VALIDATION, panels
 from flexlora.report.figures import difference_figures, fragment, score_figures
@@ -52,7 +52,7 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         lstrip_blocks=True,
     )
     environment.globals.update(words=words, fragment=fragment, trained=trainings)
-    environment.globals.update(likely=likelihood, cell_text=cell_text)
+    environment.globals.update(likely=likelihood, methods=methods, cell_text=cell_text)
     browser = collect(run_dir, summary, prompts)
     html = environment.get_template("page.html.j2").render(
         summary=summary,

@@ -20,6 +20,7 @@ from flexlora.evaluation.schema import Comparison, Score, Summary
 from flexlora.report.likelihood import print_likelihoods
 from flexlora.report.likelihood import sentence as likelihood_sentence
 from flexlora.report.matrix import matrix, print_matrix_of_languages
+from flexlora.report.methods import print_methods
 from flexlora.report.words import (
     BETTER,
     NO_DIFFERENCE,
@@ -83,6 +84,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         _print_notes(console, [said])
     _print_notes(console, ["", method_note(compared), chance_note(compared), tiny_note(summary)])
     _print_notes(console, overlap_notes(summary))
+    print_methods(summary, console)
     _print_published(console, summary)
 
 

@@ -48,10 +48,12 @@ class Completions:
         name = task or _task_of(path, first)
         self.task: str | None = name
         # MBPP's files hold one split or another; their ids tell the problems apart.
-        split = "all" if name == "mbpp" and self._style != "three-shot" else None
+        style, _, prompting = str(self._style or "").partition("+")
+        split = "all" if name == "mbpp" and style != "three-shot" else None
         if name == "apps":
             split = field(first, "task_id", str, f"{path}, line 1").removeprefix("APPS/").partition("/")[0]
-        problems, _ = load_problems(Task(name=name, prompt_style=self._style, split=split), data_dir)
+        asked = Task(name=name, prompt_style=style or None, split=split)
+        problems, _ = load_problems(asked, data_dir, prompting or "plain")
         self.problems = None if split else len(problems)
         self._by_id = {problem.task_id: problem for problem in problems}
 
@@ -97,6 +99,8 @@ class Completions:
             solution: str = field(record, "solution", str, where)
             return (problem.prefix if problem.cases else "") + solution
         completion = field(record, "completion", str, where)
+        if problem.answer == "chat":
+            return problem.solution(completion)
         return problem.prefix + (completion if self.task in RUN_AS_THEY_ARE else problem.cut(completion))
 
     def native_results(self, folder: Path) -> list[Path]:
