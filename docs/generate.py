@@ -133,7 +133,7 @@ def tasks_page() -> str:
         "Generated from the code; `flexlora tasks` prints it, and with `--json` every task by its name. LANG is a",
         "language's code ([which](../execution.md)). Of several prompt styles or splits the first is the default. What",
         "the columns mean for a score: [Evaluation](../evaluation.md); tasks of your own:",
-        "[Add a benchmark](../how-to/dataset.md).\n",
+        "[Your own data and problems](../how-to/dataset.md).\n",
         "| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]),
         *("| " + " | ".join(map(cell, row.values())) + " |" for row in rows),
         "",

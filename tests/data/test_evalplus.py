@@ -115,6 +115,12 @@ def test_evalplus_rules_for_mbpp(entry_point: str, given: list[Any], answer: Any
     assert agree(given, answer, expected, 0, entry_point, "mbpp") is right
 
 
+def test_any_zero_of_a_polynomial_is_right() -> None:
+    assert agree([[2, -3, 1]], 1.0, 2.0, 1e-4, "find_zero", "humaneval")
+    assert not agree([[2, -3, 1]], 1.5, 2.0, 1e-4, "find_zero", "humaneval")
+    assert not agree([[2, -3, 1]], 1.0, 2.0, 1e-4, "find_zero", "mbpp")
+
+
 def test_closeness_is_numpys() -> None:
     import numpy as np
 

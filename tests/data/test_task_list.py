@@ -66,6 +66,8 @@ def test_patterns_are_of_files_too(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.jsonl", "c.txt"):
         (tmp_path / name).touch()
     assert names(f"{tmp_path}/*.jsonl") == [f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl"]
+    (tmp_path / "[1].jsonl").touch()
+    assert names(f"{tmp_path}/[1].jsonl") == [f"{tmp_path}/[1].jsonl"]
 
 
 def test_a_run_has_every_task_by_its_name() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 from typing import Any
 
+from fake_run import make_run
 from rich.console import Console
 
 from flexlora.evaluation.schema import Score, Summary
 from flexlora.report.matrix import LEAST, matrix, print_matrix_of_languages
+from flexlora.report.page import write_report
+from flexlora.report.terminal import print_summary
 
 LANGUAGES = ("rs", "java", "cpp", "d", "lua")
 
@@ -75,3 +80,25 @@ def text(found: Any, width: int) -> str:
     print_matrix_of_languages(found, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+def test_the_page_and_the_terminal_have_it_and_what_was_trained_on(tmp_path: Path) -> None:
+    found, prompts = make_run(tmp_path, problems=4)
+    translated = [score for score in found["scores"] if score["language"] == "java"]
+    for code in ("cpp", "rs", "d"):
+        for one in translated:
+            found["scores"].append({**one, "task": f"multipl-e/humaneval/{code}", "language": code})
+    nothing = {"problems": 4, "runs": [], "solutions": [], "originals": []}
+    shared = {**nothing, "task": "multipl-e/humaneval/java", "translated": [f"t{i}" for i in range(9)]}
+    found["provenance"]["overlap"] = [{"arms": ["plain", "fourier"], "tasks": [shared]}]
+    page = write_report(tmp_path, found, prompts).read_text()
+    (table,) = re.findall(r'<table>(?:(?!</table>).)*<th scope="col">Language</th>.*?</table>', page, re.DOTALL)
+    assert re.findall(r'<th scope="row">([^<]*)', table) == ["Python", "Java", "C++", "Rust", "D"]
+    assert table.count("<td") == 5 * len({(one["arm"], one["variant"], one["model"]) for one in found["scores"]})
+    assert "of 9 problems the original is trained on (t0, t1, t2, t3, t4, t5, t6, t7, t8)" in page
+    console = Console(file=io.StringIO(), width=80)
+    print_summary(found, console)
+    assert isinstance(console.file, io.StringIO)
+    printed = " ".join(console.file.getvalue().split())
+    assert "pass@1 in % by language, 95 % interval" in printed
+    assert "the original is trained on (t0, t1, t2, t3, t4, t5 and 3 more)" in printed

@@ -53,8 +53,9 @@ def run(
             answer = candidate(*given)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-        said = repr((given, answer, expected))[:500] if _short(given) else entry_point
-        assert agree(given, answer, expected, atol, entry_point, dataset), f"(arguments, answer, expected): {said}"
+        if not agree(given, answer, expected, atol, entry_point, dataset):
+            shown = f"arguments {given!r:.200}, answer {answer!r:.200}, expected {expected!r:.200}"
+            raise AssertionError(shown)
 
 
 def agree(given: list[Any], answer: Any, expected: Any, atol: float, entry_point: str, dataset: str) -> bool:
@@ -128,11 +129,6 @@ def _distance_of_digits(one: int, other: int) -> int:
     width = max(len(str(one)), len(str(other)))
     pairs = zip(str(one).zfill(width), str(other).zfill(width), strict=True)
     return sum(abs(int(a) - int(b)) for a, b in pairs)
-
-
-def _short(given: list[Any]) -> bool:
-    """Whether arguments are few enough to be shown."""
-    return sum(len(value) if hasattr(value, "__len__") else 1 for value in given) < 100
 
 
 def _out_of_time(*_: Any) -> None:

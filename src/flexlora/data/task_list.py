@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 from collections.abc import Sequence
+from pathlib import Path
 
 from flexlora.data.own_tasks import ENDING
 from flexlora.data.tasks import known
@@ -60,7 +61,7 @@ def expanded(tasks: Sequence[Task]) -> tuple[Task, ...]:
 
 def _matching(name: str) -> list[str]:
     """The names that a name or pattern stands for."""
-    if not glob.has_magic(name):
+    if not glob.has_magic(name) or Path(name).is_file():
         return [name]
     # Not Path.glob, which takes no absolute pattern.
     files = sorted(glob.glob(name)) if name.endswith(ENDING) else None  # noqa: PTH207

@@ -104,5 +104,6 @@ def refuse_trained(problems: Iterable[Problem | Text], examples: Iterable[Exampl
     if shared:
         raise UsageError(
             f"task {shared[0].task}: {len(shared)} of its problems are in the training data (e.g. "
-            f"{shared[0].task_id}). A score on them would be of no use: train on another split, or drop the task."
+            f"{shared[0].task_id}). A score on them would be of no use: train on another split, evaluate another, or "
+            "drop the task."
         )
