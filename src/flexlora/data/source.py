@@ -47,7 +47,8 @@ class Origin:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; notes only where there are any."""
-        return {name: value for name, value in asdict(self).items() if name != "notes" or value}
+        values = asdict(self) | {"notes": list(self.notes)}
+        return {name: value for name, value in values.items() if name != "notes" or value}
 
 
 def load_file(path: Path, columns: Iterable[str]) -> tuple[list[Record], Origin]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flexlora.errors import FlexError
+from flexlora.execution.results_file import share_passed
 from flexlora.files import Record, read_appended
 
 Key = tuple[str, int]
@@ -71,15 +72,15 @@ def read_results(path: Path, expected: Iterable[Key] | None = None) -> TaskResul
 
 
 def _shares(path: Path, records: Mapping[Key, Record], samples: int) -> dict[str, float]:
-    tests = {key: record["tests"] for key, record in records.items() if record.get("tests")}
-    if without := tests and sorted(set(records) - set(tests)):
+    found = {key: share for key, record in records.items() if (share := share_passed(record)) is not None}
+    if without := sorted(set(records) - set(found)) if found else []:
         raise FlexError(
             f"{path}: {len(without)} results do not say how many tests passed ({name_some(without)}), while the others "
             "do. Run them again with --overwrite."
         )
     shares: dict[str, float] = {}
-    for (task_id, _), counts in sorted(tests.items()):
-        shares[task_id] = shares.get(task_id, 0.0) + counts["passed"] / counts["total"] / samples
+    for (task_id, _), share in sorted(found.items()):
+        shares[task_id] = shares.get(task_id, 0.0) + share / samples
     return shares
 
 

@@ -61,10 +61,17 @@ def recorded(path: Path) -> dict[Key, Done]:
                 "Choose another --output."
             )
         sha256, marks = record.get("program_sha256"), {name: record[name] for name in MARKS if name in record} or USUAL
-        tests = record.get("tests")
-        share = tests["passed"] / tests["total"] if tests else None
+        share = share_passed(record)
         results[intern(task_id), sample] = Done(passed, intern(str(status)), sha256, marks, offset, share)
     return results
+
+
+def share_passed(record: Mapping[str, Any]) -> float | None:
+    """Which share of its test cases a program passed, by its result; None where it has none."""
+    tests = record.get("tests")
+    if not isinstance(tests, Mapping) or not (isinstance(tests.get("total"), int) and tests["total"] > 0):
+        return None
+    return float(tests["passed"] / tests["total"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ def _tests_row(
 def data_notes(summary: Summary) -> list[str]:
     """What of the tasks' data could not be evaluated."""
     tasks = summary["provenance"].get("tasks", {})
-    return [f"{note}." for task in tasks.values() for note in task["data"].get("notes", ())]
+    return [f"{note}." for task in tasks.values() for note in task.get("data", {}).get("notes", ())]
 
 
 def chance_note(comparisons: Sequence[Comparison]) -> str:

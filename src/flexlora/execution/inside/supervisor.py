@@ -3,7 +3,8 @@
 The package does not import it; `worker` puts it into a sandbox, where the system's Python runs it with the standard
 library alone. Two processes come of it:
 
-- the *supervisor* talks to the host over standard input (a socket), captures output, and keeps the time;
+- the *supervisor* talks to the host over standard input (a socket), gives a program its input by a pipe, captures
+  output, and keeps the time;
 - the *zygote* starts programs. It never sees a program's source or output, so nothing of one program can be found in
   the memory of the next, which for Python is a fork of it.
 
