@@ -40,8 +40,10 @@ def recipe_page() -> str:
         "# Recipe keys\n",
         "Generated from the code. A recipe is a YAML file; every key can be set on the command line with",
         "`--set key.subkey=value`. Unknown keys are refused. Keys that may change when a run is continued:",
-        ", ".join(f"`{key}`" for key in recipe.FREE_KEYS) + "; "
-        + ", ".join(f"`{key}`" for key in recipe.GROWING_KEYS) + " may be raised; `engine` may be another as long as "
+        ", ".join(f"`{key}`" for key in recipe.FREE_KEYS)
+        + "; "
+        + ", ".join(f"`{key}`" for key in recipe.GROWING_KEYS)
+        + " may be raised; `engine` may be another as long as "
         "nothing has been generated.\n",
         table(recipe.Recipe),
         "\nAn arm may override: " + ", ".join(f"`{key}`" for key in recipe.ARM_KEYS) + ".\n",

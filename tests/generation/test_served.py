@@ -13,6 +13,7 @@ from flexlora.errors import FlexError, UsageError
 from flexlora.files import read_appended
 from flexlora.generation import Server, refuse_unserved, request_samples, sample_seed
 from flexlora.generation import server as server_module
+from flexlora.generation.served import Asked, completions
 from flexlora.recipe import Engine, Sampling
 from standin_server import StandInServer, says
 
@@ -95,6 +96,27 @@ def test_no_more_requests_at_once_than_allowed(tmp_path: Path) -> None:
         thread.join()
         assert server.most_at_once == 3
     assert len(read_appended(tmp_path / "samples.jsonl")) == 9
+
+
+@pytest.mark.timeout(60)
+def test_who_no_longer_wants_answers_does_not_wait_for_them() -> None:
+    gate, first, second = threading.Event(), threading.Event(), threading.Event()
+
+    def rule(request: dict[str, Any]) -> dict[str, Any]:
+        if first.is_set():
+            second.set()
+            gate.wait()
+        first.set()
+        return {"text": "x", "finish_reason": "stop"}
+
+    with StandInServer(rule) as server, Server(engine_of(server)) as connected:
+        asked = [Asked(problem, 0, 0) for problem in problems(4)]
+        made = completions(connected, "m", asked, Sampling(), at_once=1, max_stops=None)
+        assert next(made).text == "x"
+        second.wait()
+        made.close()  # type: ignore[attr-defined]  # as Ctrl-C does
+        gate.set()
+    assert len(server.requests) == 2
 
 
 def test_busy_failing_and_lost_servers_are_asked_again(tmp_path: Path) -> None:
