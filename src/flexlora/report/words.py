@@ -148,7 +148,7 @@ def _spread(count: Counter[str]) -> str:
     return ", ".join(f"{decided} on {count[decided]}" for decided in VERDICTS if count[decided]) + f" of {tasks}."
 
 
-def chance_note(comparisons: Sequence[Comparison]) -> str:
+def chance_note(comparisons: Sequence[object]) -> str:
     """What to bear in mind about many comparisons at once; empty for a single one."""
     if len(comparisons) < 2:
         return ""
