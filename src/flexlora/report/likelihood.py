@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flexlora.evaluation.schema import LikelihoodComparison, Likelihoods, LikelihoodScore, Rate, RateDifference
-from flexlora.report.words import SIGNIFICANCE, language_name, p_text, score_name, side_name
+from flexlora.report.words import SIGNIFICANCE, chance_note, language_name, p_text, score_name, side_name
 
 LIKELIER, LESS_LIKELY, NO_DIFFERENCE = "likelier", "less likely", "no difference shown"
 CLASSES = {LIKELIER: "better", LESS_LIKELY: "worse", NO_DIFFERENCE: "no"}
@@ -113,33 +112,35 @@ def print_likelihoods(likelihoods: Likelihoods, console: Console | None = None) 
     """Print the table, and each comparison in words."""
     console = console or Console()
     table = Table(
-        title="Likelihood: nats a token, bits a character, 95 % interval, difference of bits from base",
+        title="Likelihood, 95 % interval; difference of bits from base",
         box=box.SIMPLE_HEAD,
         title_justify="left",
+        padding=(0, 1, 0, 0),
     )
-    for column in ("texts", "variant", "nats/token", "bits/character", "difference"):
-        table.add_column(column, justify="left" if column in ("texts", "variant") else "right", overflow="fold")
+    table.add_column("texts and variant", overflow="fold", ratio=1)
+    for column in ("nats/token", "bits/character", "difference"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows(likelihoods):
-        label = Text.assemble(
-            (language_name(row.first["language"]), "bold"), f" {row.first['task']}\n", (size(row.first), "dim")
-        )
+        name = Text.assemble((language_name(row.first["language"]), "bold"), f" {row.first['task']}")
+        table.add_row(name.append(f"\n{size(row.first)}", "dim"))
         for score, compared in row.cells:
             if score is not None:
-                table.add_row(label, score_name(score, likelihoods["scores"]), *_cells(score, compared))
-                label = Text("")
+                table.add_row(f"  {score_name(score, likelihoods['scores'])}", *_cells(score, compared))
         table.add_section()
     console.print(table)
     for line in sentences(likelihoods):
         console.print(Text(line))
-    console.print(Text(NOTE, "dim"))
+    for note in filter(None, (NOTE, chance_note(likelihoods["comparisons"]))):
+        console.print(Text(note, "dim"))
 
 
-def _cells(score: LikelihoodScore, compared: LikelihoodComparison | None) -> Sequence[Text]:
+def _cells(score: LikelihoodScore, compared: LikelihoodComparison | None) -> list[Text]:
     cells = [_two_lines(rate(score["nats_per_token"])), _two_lines(rate(score["bits_per_character"]))]
     if compared is None:
-        return [*cells, Text("")]
-    said = f"{difference(compared['bits_per_character'])}\n{p_text(compared['p_value'])}"
-    return [*cells, Text(said.replace(" [", "\n[", 1), COLOURS[verdict(compared)])]
+        return cells
+    number, _, interval = difference(compared["bits_per_character"]).partition(" ")
+    cell = Text(f"{number} {p_text(compared['p_value'])}", COLOURS[verdict(compared)])
+    return [*cells, cell.append(f"\n{interval}", "dim")]
 
 
 def _two_lines(value: str) -> Text:

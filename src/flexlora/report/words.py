@@ -209,7 +209,7 @@ def data_notes(summary: Summary) -> list[str]:
     return [f"{note}." for task in tasks.values() for note in task.get("data", {}).get("notes", ())]
 
 
-def chance_note(comparisons: Sequence[Comparison]) -> str:
+def chance_note(comparisons: Sequence[object]) -> str:
     """What to bear in mind about many comparisons at once; empty for a single one."""
     if len(comparisons) < 2:
         return ""
