@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from flexlora.data import Problem
 from flexlora.data.answers import code_of, without_thoughts
 from flexlora.data.prompting import prompted
+from flexlora.data.syntax import SYNTAX, signature_line
+from flexlora.data.tasks import load_problems
+from flexlora.files import read_jsonl
+from flexlora.recipe import Task
 
 PROMPT = 'from typing import List\n\n\ndef double(x: int) -> int:\n    """Double x."""\n'
 WHOLE = 'def double(x: int) -> int:\n    """Double x."""\n    return 2 * x\n'
@@ -178,3 +184,35 @@ def test_functions_of_other_languages_take_their_place_before_the_tests(
         return [line.rstrip() for line in text.split("\n") if line.strip()]
 
     assert lines(made) == lines(program)
+
+
+def published(language: str, data_dir: Path) -> Iterator[tuple[Problem, str]]:
+    """Problems of a language, each with the rest of its function as a real model wrote it and its authors passed it."""
+    problems = {p.task_id: p for p in load_problems(Task(name=f"multipl-e/humaneval/{language}"), data_dir)[0]}
+    for _, record in read_jsonl(data_dir / f"labelled/qwen2.5-coder-1.5b-{language}.jsonl"):
+        problem = problems.get(record["task_id"])
+        program, _, tests = record["program"].partition(problem.suffix.strip()[:60] if problem else "\0")
+        signature = problem.prefix.rstrip().split("\n")[-1] if problem else ""
+        if record["passed"] and problem and tests and signature in program:
+            yield problem, program[program.rfind(signature) + len(signature) :]
+
+
+CLOSED_BY = {"java": ("    }\n", "}\n"), "cs": ("    }\n", "}\n"), "cpp": ("}\n", ""), "sh": ("}\n", "")}
+
+
+@pytest.mark.parametrize("language", ["java", "cpp", "cs", "js", "ts", "php", "sh"])
+def test_functions_that_a_real_model_wrote_are_the_same_program_as_an_answer(language: str, data_dir: Path) -> None:
+    seen = 0
+    for problem, rest in published(language, data_dir):
+        function_end, class_end = CLOSED_BY.get(language, ("", ""))
+        at = signature_line(language, problem.prefix)
+        begun = problem.prefix.rstrip().split("\n")
+        whole = "\n".join(begun) + rest.rstrip() + "\n" + function_end + class_end
+        alone = textwrap.dedent("\n".join(begun[at:]) + rest.rstrip() + "\n" + function_end)
+        expected = [line.strip() for line in ("\n".join(begun) + rest + problem.suffix).split("\n") if line.strip()]
+        for code in (whole, alone):
+            answer = f"Sure! Here it is:\n\n```{SYNTAX[language].tags[0]}\n{code}```\n\nIt works because of `x`."
+            program = prompted(problem, "chat").program(answer)
+            assert [line.strip() for line in program.split("\n") if line.strip()] == expected
+        seen += 1
+    assert seen > 30

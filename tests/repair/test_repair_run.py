@@ -9,6 +9,7 @@ import pytest
 
 import flexlora
 from flexlora import pipeline
+from flexlora.evaluation.schema import Repair
 from flexlora.files import read_appended
 from flexlora.recipe import from_dict
 
@@ -54,6 +55,7 @@ def test_a_chat_with_selection_and_repair_from_recipe_to_report(values: dict[str
     assert {(r["task_id"], r["sample"]) for r in results} == {(s["task_id"], s["sample"]) for s in samples}
     summary = pipeline.read_summary(run.path)
     (repair,) = summary["repairs"]
+    assert set(repair) == set(Repair.__annotations__)
     assert (repair["attempted"], repair["mended"], repair["show"], repair["plain"]) == (4, 0, "errors", 0.0)
     assert repair["tokens"] == sum(record["tokens"] for record in second)
     assert [one["method"] for one in summary["selections"]] == ["codet", "logprob"]

@@ -10,6 +10,7 @@ import pytest
 
 from flexlora import folder, pipeline
 from flexlora.errors import FlexError, UsageError
+from flexlora.evaluation.schema import Selection
 from flexlora.files import append_jsonl, read_appended
 from flexlora.folder import RunFolder
 from flexlora.recipe import from_dict
@@ -60,6 +61,7 @@ def test_codet_chooses_what_agrees_with_the_models_tests_and_says_what_it_cost(
     pipeline.execute(run)
     summary = pipeline.score(run)
     codet, majority, logprob = summary["selections"]
+    assert set(codet) == set(Selection.__annotations__)
     assert codet["plain"] == majority["plain"] == logprob["plain"] == 3 / 8
     assert summary["scores"][0]["pass_at_k"]["1"]["estimate"] == 3 / 8
     assert (codet["method"], codet["estimate"], codet["best"]) == ("codet", 1.0, 1.0)
