@@ -55,6 +55,11 @@ def test_all_errors_are_reported_at_once() -> None:
         ({"engine": SERVER | {"parameters": {"seed": 1, "top_k": -1}}}, "seed cannot be set here"),
         ({"engine": SERVER | {"models": {"man": "x"}}}, "'man' is nothing that is evaluated; there are base, main"),
         ({"engine": SERVER, "variants": ["merged"]}, "engine.models has no 'main/merged'"),
+        ({"engine": SERVER, "prompting": "chat"}, "puts prompts into the tokenizer's chat template"),
+        (
+            {"engine": SERVER, "selection": ["logprob"], "sampling": {"n": 2, "temperature": 0.8}},
+            "log-probabilities, which are not asked of engine openai",
+        ),
         ({"execution": {"overlap": "maybe"}}, "execution.overlap"),
         ({"train": {"save_steps": 7}}, "multiple of logging_steps"),
         ({"train": {"spectrum_steps": 0}}, "train.spectrum_steps"),

@@ -21,14 +21,24 @@ from flexlora.provenance import provenance
 from flexlora.recipe import EMBEDDED, ModelSource, Recipe, from_dict
 from flexlora.training import stage, train_adapter
 from flexlora.training.stage import make_trainer, tokens_of, training_arguments
+from small_benchmark import write_benchmark
 from small_models import make_model
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_benchmark(tmp_path_factory.mktemp("initial") / "data")
+
+
 @pytest.fixture
-def values(benchmark: Path, small_model: Path) -> dict[str, Any]:
+def values(data: Path, small_model: Path) -> dict[str, Any]:
+    return values_of(data, small_model)
+
+
+def values_of(data: Path, small_model: Path) -> dict[str, Any]:
     return {
         "model": str(small_model),
-        "data_dir": str(benchmark),
+        "data_dir": str(data),
         "data": [{"dataset": "mbpp"}],
         "tasks": ["humaneval"],
         "optimizer": {"learning_rate": 0.01},
@@ -36,13 +46,19 @@ def values(benchmark: Path, small_model: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def first(values: dict[str, Any], tmp_path: Path) -> Path:
-    """A run whose adapter is trained."""
-    run = folder.open_run(from_dict(values), tmp_path / "first")
+@pytest.fixture(scope="module")
+def trained(data: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = folder.open_run(from_dict(values_of(data, small_model)), tmp_path_factory.mktemp("initial") / "first")
     with pipeline.working(run):
         pipeline.train(run)
     return run.path
+
+
+@pytest.fixture
+def first(trained: Path, tmp_path: Path) -> Path:
+    """A run whose adapter is trained, of each test's own."""
+    shutil.copytree(trained, tmp_path / "first")
+    return tmp_path / "first"
 
 
 def second(values: dict[str, Any], name: Path | str, **changes: Any) -> Recipe:

@@ -69,6 +69,16 @@ def test_programs_hold_the_imports_and_no_expected_output(apps: Path) -> None:
     assert [case.input for case in method.cases or ()] == ["[[1, 2]]\n", "[[]]\n"]
 
 
+@pytest.mark.parametrize("style", ["plan", "chat", "chat-plan"])
+def test_plans_and_answers_are_whole_programs_after_the_imports(style: str, apps: Path) -> None:
+    for problem in load_problems(Task(name="apps"), apps, style)[0]:
+        assert problem.prompt.endswith("# Plan, step by step:\n# 1.") == (style == "plan")
+        code = "n = int(input())\nprint(n)"
+        answer = f"Here:\n```python\n{code}\n```\nDone." if problem.answer == "chat" else f" Print.\n{code}\n"
+        begun = "# Plan, step by step:\n# 1. Print.\n" if style == "plan" else ""
+        assert problem.solution(answer).startswith(f"{IMPORTS}{begun}{code}")
+
+
 def test_the_shortest_solution_that_is_python_3_is_trained_on(apps: Path) -> None:
     completions = [example.completion for example in examples(apps)[0]]
     assert completions[0] == "import sys\nprint(sum(map(int, sys.stdin.read().split())))\n"

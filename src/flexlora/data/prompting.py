@@ -46,7 +46,7 @@ def prompted(problem: Problem, style: str) -> Problem:
 
 
 def _plan_begun(problem: Problem) -> str:
-    indent = " " * body_indentation(problem.prefix, problem.language)
+    indent = " " * body_indentation(problem.opening, problem.language)
     comment = SYNTAX[problem.language].comment
     return "\n".join(f"{indent}{comment} {line}" for line in PLAN)
 
@@ -58,6 +58,6 @@ def _on_a_new_line(text: str, addition: str) -> str:
 def _question(problem: Problem, style: str) -> str:
     syntax = SYNTAX[problem.language]
     how = (WHOLE if style == "chat" else PLAN_FIRST).format(name=syntax.name)
-    if function_to_write(problem.language, problem.prefix) is None:
+    if function_to_write(problem.language, problem.opening) is None:
         return f"Solve this problem in {syntax.name}. {how}\n\n{problem.prompt.strip()}"
     return f"Complete this {syntax.name} function. {how}\n\n```{syntax.tags[0]}\n{problem.prompt.rstrip()}\n```"

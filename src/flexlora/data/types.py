@@ -53,6 +53,11 @@ class Problem:
     """What the model gives: the rest of the program, or an answer to a question, in which there is code."""
 
     @property
+    def opening(self) -> str:
+        """What the prompt has of the program already; a program with cases is asked for in words, as a whole."""
+        return self.prefix if self.cases is None else ""
+
+    @property
     def ends(self) -> tuple[str, ...]:
         """What ends the generation: the stop tokens, or nothing but the model's own end of an answer."""
         return self.stop_tokens if self.answer == "completion" else ()
@@ -69,7 +74,9 @@ class Problem:
         """
         if self.answer == "completion":
             return self.prefix + self.cut(completion)
-        code = answers.code_of(completion, self.language, function_to_write(self.language, self.prefix))
+        code = answers.code_of(completion, self.language, function_to_write(self.language, self.opening))
+        if not self.opening:
+            return self.prefix + code
         whole = assembly.solution(self.prefix, self.suffix, self.language, code)
         return whole if whole is not None else self.prefix + self.cut(assembly.body(self.prefix, self.language, code))
 
