@@ -234,7 +234,7 @@ def _overlapping(run: RunFolder, executing: How | None) -> How | None:
         wanted = run.recipe.engine.is_remote or models.device().type == "cuda"
     if executing is None or not wanted or processes.count() > 1:
         return None
-    return {"workers": run.recipe.execution.workers, **executing}
+    return {**executing, "workers": executing.get("workers") or run.recipe.execution.workers}
 
 
 def _generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]], overlap: Overlap) -> None:

@@ -92,7 +92,7 @@ def engine_of(overrides: list[str]) -> Any:
     for override in overrides:
         values = merged(values, parse_override(override))
     if values.keys() - {"engine"}:
-        raise UsageError("--set: with --prompt there is no recipe; only engine.KEY can be set.")
+        raise UsageError("--set: not to be given here (with --prompt there is no recipe), but for --set engine.KEY.")
     return checked(Engine, values.get("engine", {}), "engine.")
 
 

@@ -70,7 +70,7 @@ def _answers_to(server: Server, name: str) -> bool:
         answer = server.complete(request, threading.Event(), retries=1)
     except FlexError:
         return False
-    return (answer.model or "").startswith(f"{name}@")
+    return answer.model.startswith(f"{name}@")
 
 
 def completions(

@@ -43,8 +43,8 @@ class Answer:
     stopped_at: str | int | None
     """The stop token or the id of the token that ended it, where the server says it (vLLM, SGLang)."""
     says_what_stopped: bool
-    model: str | None
-    """What the server calls the model that answered."""
+    model: str
+    """What the server calls the model that answered; empty where it does not say."""
 
 
 class Server:
@@ -123,7 +123,7 @@ class Server:
             try:
                 response = self._client.post(f"{self.url}/completions", json=body)
             except httpx2.TransportError as error:
-                problem = f"{_words(error)}"
+                problem = _words(error)
             else:
                 if response.is_success:
                     answer = _answer(response)
@@ -159,8 +159,8 @@ class Server:
             said = response.text
         for field in ("error", "message", "detail"):
             said = said.get(field, said) if isinstance(said, dict) else said
-        words = " ".join(str(said).split())[:300].rstrip(".") or "nothing"
-        return words.replace(self._key, "[key]") if self._key else words
+        words = str(said).replace(self._key, "[key]") if self._key else str(said)
+        return " ".join(words.split())[:300].rstrip(".") or "nothing"
 
 
 def _answer(response: httpx2.Response) -> Answer | None:
@@ -175,7 +175,7 @@ def _answer(response: httpx2.Response) -> Answer | None:
         return None
     field = next((field for field in ("stop_reason", "matched_stop") if field in choice), None)
     stopped_at = choice[field] if field else None
-    return Answer(text, reason, stopped_at, field is not None, whole.get("model"))
+    return Answer(text, reason, stopped_at, field is not None, str(whole.get("model", "")))
 
 
 def _pause(tries: int) -> float:
