@@ -18,6 +18,7 @@ from flexlora.execution.languages import ToolchainMissing
 from flexlora.files import read_appended
 from flexlora.recipe import ModelSource, Recipe, dumped, from_dict
 from flexlora.training.log import MEASURED
+from small_apps import NO_TESTS, PLAIN, SUM, write_apps
 
 MAY_DIFFER = ("wall_s", "cpu_s", "cached", *MEASURED)
 
@@ -115,6 +116,35 @@ def test_a_run_makes_every_file_and_running_again_changes_none(recipe: Recipe, t
     flexlora.evaluate(other.path)
     assert contents(other.path) == contents(run.path)
     assert not flexlora.compare(run.path, other.path).comparisons[0]["gained"]
+
+
+def test_programs_with_tests_go_through_a_whole_run_and_what_is_left_out_is_said(
+    small_model: Path, tmp_path: Path
+) -> None:
+    recipe = from_dict(
+        {
+            "name": "apps",
+            "model": str(small_model),
+            "data_dir": str(write_apps(tmp_path / "data", train=[], test=[SUM, PLAIN, NO_TESTS])),
+            "tasks": [{"name": "apps", "compat": True}],
+            "variants": ["base"],
+            "sampling": {"max_new_tokens": 8},
+        }
+    )
+    note = "1 of 3 apps problems left out: no tests (APPS/test/0002)"
+    run, plan = pipeline.start(recipe, tmp_path / "run")
+    assert plan.notes == [note]
+    assert f"note       {note}" in plan.lines()
+    for _ in range(2):  # the second time nothing is left to be done, and nothing counts as changed
+        flexlora.run(recipe, run.path)
+    results = read_appended(run.path / "base" / "apps" / "results.jsonl")
+    assert {(r["task_id"], r["tests"]["total"]) for r in results} == {("APPS/test/0000", 3), ("APPS/test/0001", 3)}
+    summary = json.loads((run.path / "summary.json").read_text())
+    (score,) = summary["scores"]
+    assert (score["problems"], list(score["parts"])) == (2, ["introductory", "competition"])
+    assert score["tests_passed"].keys() == {"estimate", "low", "high"}
+    task = summary["provenance"]["tasks"]["apps"]
+    assert (task["comparison"], task["prompt_style"], task["data"]["notes"]) == ("compat", "original", [note])
 
 
 @pytest.mark.slow
@@ -306,13 +336,13 @@ def test_preflight_reports_all_problems_at_once(values: dict[str, Any], tmp_path
             "tasks": ["humaneval", "multipl-e/humaneval/cobol", "mbpp"],
             "data": [{"dataset": "mbpp", "split": "all"}],
             "baselines": [str(tmp_path / "no-model")],
-            "arms": {"a": {"lora": {"targets": ["q_proj", "nowhere"]}}, "b": {"data": [{"dataset": "apps"}]}},
+            "arms": {"a": {"lora": {"targets": ["q_proj", "nowhere"]}}, "b": {"data": [{"dataset": "unheard"}]}},
         }
     )
     with pytest.raises(UsageError) as caught:
         preflight.check(folder.RunFolder(recipe=broken, path=tmp_path))
     message = str(caught.value)
-    for part in ("multipl-e/humaneval/cobol", "no-model", "unknown dataset 'apps'", "in the training data"):
+    for part in ("multipl-e/humaneval/cobol", "no-model", "unknown dataset 'unheard'", "in the training data"):
         assert part in message
 
 

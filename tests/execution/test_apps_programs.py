@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toolchains import ALL
 
 from flexlora.data.apps_source import records
 from flexlora.data.tasks import load_problems
@@ -148,6 +149,9 @@ def test_completions_from_a_file_are_judged_as_those_of_a_run(tmp_path: Path) ->
 FAILING = {"APPS/train/2287": {2, 4, 9}}
 """These have a `return` outside of a function: APPS's own harness puts every program into one, Python refuses them."""
 
+SLOW = "APPS/train/4184", 5
+"""Takes longer than all others together."""
+
 
 @pytest.mark.slow
 def test_published_solutions_of_the_real_problems_pass(data: Path) -> None:
@@ -160,6 +164,7 @@ def test_published_solutions_of_the_real_problems_pass(data: Path) -> None:
         for record in records(data, "train")[0]
         for of in [by_id[record.key]]
         for number, solution in enumerate(json.loads(record.solutions()))
+        if ALL or (record.key, number) != SLOW
     ]
     verdicts = list(execute(programs))
     failed = {(v.task_id, v.sample): counts(v).reason for v in verdicts if not v.passed}
@@ -169,4 +174,4 @@ def test_published_solutions_of_the_real_problems_pass(data: Path) -> None:
         for number in numbers
     }
     found = Counter(verdict.task_id for verdict in verdicts)
-    assert sorted(found.values()) == [1, 8, 10, 24, 58]
+    assert sorted(found.values()) == [1, 8 if ALL else 7, 10, 24, 58]
