@@ -218,12 +218,13 @@ def compare(options: argparse.Namespace) -> None:
     floor = matmul_rate()
     padding = statistics.mean(len(lengths) * max(lengths) / sum(lengths) for lengths in watch.lengths) - 1
     print(f"padding of the padded batches, over useful tokens: {padding:.0%}; matmul {floor / 1e9:.1f} GFLOP/s\n")
-    print("| side | supervised tokens/s | ratio | final loss, seed by seed | model-FLOPs utilisation |")
-    print("|---|---|---|---|---|")
+    print("| side | supervised tokens/s | seed by seed | ratio | final loss, seed by seed | model-FLOPs utilisation |")
+    print("|---|---|---|---|---|---|")
     for side in SIDES:
         ratio = statistics.median(mine / theirs for mine, theirs in zip(rates[side], rates["TRL"], strict=True))
         print(
-            f"| {side} | {statistics.median(rates[side]):.0f} | {ratio:.2f} | "
+            f"| {side} | {statistics.median(rates[side]):.0f} | {', '.join(f'{rate:.0f}' for rate in rates[side])} | "
+            f"{ratio:.2f} | "
             f"{', '.join(f'{loss:.4f}' for loss in losses[side])} | {statistics.median(useful[side]) / floor:.0%} |"
         )
 
@@ -242,15 +243,15 @@ def peak(options: argparse.Namespace) -> None:
     """One row of `memory`."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(options.side, recipe_of(options, 0), Path(folder))
-        before = _allocated()
+        before = _held()
         trainer.train()
-    print(f"{_allocated():.0f} {_allocated() - before:.0f}")
+    print(f"{_held():.0f} {_held() - before:.0f}")
 
 
-def _allocated() -> float:
-    """Most megabytes so far."""
+def _held() -> float:
+    """Most megabytes so far; of a GPU, what torch holds of it, that of graphs included."""
     if GPU:
-        return torch.cuda.max_memory_allocated() / 1e6
+        return torch.cuda.max_memory_reserved() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 

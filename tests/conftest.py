@@ -11,8 +11,10 @@ import pytest
 
 # Tests run side by side, a process a core: torch's own threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# They are about values, which a GPU rounds in its own way, and have their inputs on the processor.
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# They are about values, which a GPU rounds in its own way, and have their inputs on the processor. Those that need one
+# are run by `FLEXLORA_TEST_GPU=1 pytest tests/training/test_graphs.py`.
+if os.environ.get("FLEXLORA_TEST_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FLEXLORA_TEST_DATA", REPOSITORY.parent / "shared" / "data"))

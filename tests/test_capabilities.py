@@ -169,7 +169,7 @@ def test_a_launcher_s_compiling_and_liger_on_a_processor_are_refused(
 def test_the_doctor_prints_it_and_the_docs_have_the_same_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "320")
     monkeypatch.setattr(sys, "argv", ["flexlora", "doctor", "--matrix"])
     with pytest.raises(SystemExit) as ended:
         main()

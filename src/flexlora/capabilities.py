@@ -156,6 +156,19 @@ RULES = (
         "each process holds the whole base",
     ),
     Rule(
+        where={
+            "optimizer": ("adamw",),
+            "adapter": ("lora",),
+            "device": ("cuda",),
+            "precision": ("bfloat16",),
+            "quantisation": ("none",),
+            "parallelism": ("one process",),
+            "view": ("factors",),
+        },
+        support="yes",
+        why="trained the shape of a 7B model on an H200 to TRL's losses (benchmarks/RESULTS.md)",
+    ),
+    Rule(
         where={"device": ("cuda",)},
         support="unverified",
         why="written for it, and the tests have not run on a GPU yet; loss scaling is tested with a scaler on the CPU",

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_pairs_have_the_shapes_of_the_update(family: str, models_dir: Path) -> N
         assert pair.scaling == pytest.approx(16 / 3)
         assert pair.B.abs().sum() == 0
         assert pair.A.abs().sum() > 0
+
+
+def test_a_saved_adapter_names_the_revision_of_its_base(small_model: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(small_model)
+    add_lora(model, Lora(), revision="abc").save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_bytes())["revision"] == "abc"
 
 
 def test_the_seed_decides_the_initial_values(small_model: Path) -> None:

@@ -24,6 +24,7 @@ from flexlora.adapters.prompts import ANSWER, LONGEST, SAMPLE, encode, greedy_an
 from flexlora.adapters.rounding import ROUNDINGS
 from flexlora.cli import main
 from flexlora.errors import FlexError, UsageError
+from flexlora.recipe import ModelSource
 from small_models import make_model
 from standin_hub import COMMIT, StandInHub
 
@@ -285,6 +286,8 @@ def test_other_bases_are_refused(adapter: Path, models_dir: Path, small_model: P
         merge_adapter(adapter, model=str(doubled))
     with pytest.raises(UsageError, match="does not fit"):
         merge_adapter(adapter, model=str(make_model(models_dir / "gpt2", "gpt2")))
+    with pytest.raises(UsageError, match="has code of its own"):
+        merge_adapter(adapter, model=ModelSource(name=str(small_model), trust_remote_code=True))
 
 
 def test_too_little_memory_or_disk_is_refused_with_the_numbers(

@@ -24,7 +24,7 @@ from flexlora.evaluation.schema import read_summary
 from flexlora.files import write_json
 from flexlora.publishing import export as export_module
 from flexlora.publishing.base import describe_base
-from flexlora.publishing.portable import portable
+from flexlora.publishing.portable import portable, told_apart
 from flexlora.recipe import from_dict
 
 CODE = re.compile(r"```python\n(.*?)```", re.S)
@@ -212,6 +212,12 @@ def test_paths_are_cut_and_stop_tokens_are_not() -> None:
     assert portable(value) == {
         "model": "llama", "stop_tokens": ["/*", "//"], "inner": [{"file": "b.jsonl"}, 1, "a/b"],
     }  # fmt: skip
+
+
+def test_models_in_folders_of_one_name_are_told_apart() -> None:
+    names = ["/data/first/model", "/data/second/model", "/data/third", "owner/model", "tiny"]
+    found = told_apart([*names, *names])
+    assert [found[name] for name in names] == ["first/model", "second/model", "third", "owner/model", "tiny"]
 
 
 def test_json_says_what_was_made(

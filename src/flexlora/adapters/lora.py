@@ -11,7 +11,7 @@ from flexlora.adapters.targets import resolve_targets
 from flexlora.recipe import Lora
 
 
-def add_lora(model: torch.nn.Module, lora: Lora, seed: int | None = None) -> PeftModel:
+def add_lora(model: torch.nn.Module, lora: Lora, seed: int | None = None, revision: str | None = None) -> PeftModel:
     """Wrap `model` with a fresh adapter that changes nothing yet, and freeze everything else.
 
     A is random and B zero; there is no bias, and DoRA's magnitudes are the lengths of the base's rows.
@@ -20,6 +20,7 @@ def add_lora(model: torch.nn.Module, lora: Lora, seed: int | None = None) -> Pef
         model: a causal language model; on the meta device this costs no memory.
         lora: its kind, rank, alpha, dropout and targets.
         seed: seeds A's random values; None leaves torch's generator as it is.
+        revision: of the model on the hub, which the adapter names with it when it is saved.
 
     Raises:
         UsageError: a target matches no module.
@@ -37,7 +38,7 @@ def add_lora(model: torch.nn.Module, lora: Lora, seed: int | None = None) -> Pef
     )
     if seed is not None:
         torch.manual_seed(seed)
-    return get_peft_model(model, config)
+    return get_peft_model(model, config, revision=revision)
 
 
 def load_adapter(model: torch.nn.Module, path: Path, name: str = "default") -> PeftModel:

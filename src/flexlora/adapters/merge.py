@@ -89,6 +89,11 @@ def merge_adapter(
     texts = read_prompts(prompts)
     found = find_adapter(adapter)
     base = find_base(found, model)
+    if base.trust_remote_code:
+        raise UsageError(
+            f"model {base.name!r}: has code of its own (trust_remote_code), which a merged folder would lack, so it is "
+            "not merged; use or export the adapter as it is."
+        )
     fit = check_fits(found, base)
     stored = stored_dtype(base, fit.config)
     dtype = dtype or stored

@@ -31,7 +31,7 @@ from flexlora.provenance import provenance as provenance_of
 from flexlora.publishing.base import Base, describe_base
 from flexlora.publishing.card import Facts, card_text
 from flexlora.publishing.hub import check_destination, push
-from flexlora.publishing.portable import portable, rewrite_json
+from flexlora.publishing.portable import portable, rewrite_json, told_apart
 from flexlora.recipe import dumped
 from flexlora.report.spectrum_plot import plot_spectra, require_matplotlib
 from flexlora.version import __version__
@@ -175,6 +175,9 @@ def _summary(folder: RunFolder, arm: str, adapter: Adapter) -> Summary | None:
         )
     scores = [one for one in summary["scores"] if one["arm"] in (None, arm)]
     compared = [one for one in summary["comparisons"] if one["arm"] == arm and one["against"]["arm"] is None]
+    names = told_apart(one["model"] for one in scores)
+    for one in (*scores, *(one["against"] for one in compared)):
+        one["model"] = names.get(one["model"], one["model"])
     return cast(Summary, portable({**summary, "scores": scores, "comparisons": compared, "provenance": {}}))
 
 

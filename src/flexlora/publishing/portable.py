@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,13 @@ def portable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
     return PurePosixPath(value).name if isinstance(value, str) and _is_place(value) else value
+
+
+def told_apart(names: Iterable[str]) -> dict[str, str]:
+    """Names of models as `portable` has them, but folders of one name with the folder around each."""
+    last = {name: portable(name) for name in names}
+    twice = {short for short, count in Counter(last.values()).items() if count > 1}
+    return {name: "/".join(PurePosixPath(name).parts[-2:]) if short in twice else short for name, short in last.items()}
 
 
 def _is_place(text: str) -> bool:

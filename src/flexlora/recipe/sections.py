@@ -299,6 +299,11 @@ class Train(Section):
         description="Put the examples of a batch into one row, each attending to itself only, rather than pad them to "
         "the longest; false is for models that cannot keep them apart, which are refused.",
     )
+    cuda_graphs: bool = Field(
+        True,
+        description="On one GPU, in half precision and without checkpointing, record the kernels of a step and start "
+        "them at once rather than one by one; rows are filled up to one of few lengths. Changes nothing but rounding.",
+    )
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="Learning-rate schedule.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")

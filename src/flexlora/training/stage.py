@@ -115,13 +115,16 @@ def make_trainer(
     sharded = shards(recipe.train)
     if base is None:
         base = models.load_model(recipe.source(recipe.model), torch.device("cpu") if sharded else None)
-    model = add_lora(base, recipe.lora, seed=recipe.seed)
+    model = add_lora(base, recipe.lora, recipe.seed, recipe.source(recipe.model).revision)
     if recipe.lora.init_adapter is not None:
         load_initial(model, find_initial(recipe.lora.init_adapter))
     rows: dict[str, Any] = {}
     if recipe.train.padding_free:
         separate_documents(model)
-        rows = {"data_collator": DocumentCollator(pad_token_id=tokenizer.pad_token_id)}
+        rows = {
+            "data_collator": DocumentCollator(pad_token_id=tokenizer.pad_token_id),
+            "cuda_graphs": recipe.train.cuda_graphs,
+        }
     supervised = supervised or supervised_per_step(recipe.train, train)
     trainer = (PaddingFreeTrainer if recipe.train.padding_free else RecipeTrainer)(
         model=model,
@@ -204,6 +207,7 @@ def training_arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         report_to=list(train.report_to),
         seed=recipe.seed,
         dataloader_pin_memory=models.device().type == "cuda",
+        accelerator_config={"non_blocking": models.device().type == "cuda"},
     )
 
 
