@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flexlora.data.source import HubDataset, Origin, load_hub
+from flexlora.data.source import HubDataset, Origin, open_hub
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
 from flexlora.files import read_jsonl
@@ -72,11 +73,21 @@ def _examples(
 ) -> tuple[tuple[Example, ...], Origin]:
     if data_dir is None:
         hub = HubDataset(repository=REPOSITORY, config=LANGUAGES[language], revision=REVISION)
-        records, origin = load_hub(hub, split, HUB_FIELDS, only_these=True, limit=limit)
+        # The other columns are the same texts in tokens, several times as large.
+        loaded = open_hub(hub, split, HUB_FIELDS).select_columns(list(HUB_FIELDS))
+        records = (loaded if limit is None else loaded.select(range(min(limit, len(loaded))))).to_list()
         found = [_fields(record, f"record {number} of {REPOSITORY}") for number, record in enumerate(records, start=1)]
+        origin = Origin(source=REPOSITORY, revision=REVISION, sha256=_digest(found), records=len(found))
     else:
         found, origin = _from_files(data_dir, language, split, limit)
     return tuple(_pairs(language, found)), origin
+
+
+def _digest(found: Iterable[Fields]) -> str:
+    digest = hashlib.sha256()
+    for fields in found:
+        digest.update(json.dumps(fields).encode())
+    return digest.hexdigest()
 
 
 def _pairs(language: str, found: Iterable[Fields]) -> Iterator[Example]:

@@ -27,6 +27,8 @@ class HubDataset:
     repository: str
     revision: str | None
     config: str | None = None
+    files: str | None = None
+    """Pattern of a split's files, with `{split}` in it; None leaves it to the repository's own description."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +42,13 @@ class Origin:
     sha256: str | None
     """Hash of the file, or of the hub's records; None for data made on the spot."""
     records: int
+    notes: tuple[str, ...] = ()
+    """What of the records could not be used, in words."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON; notes only where there are any."""
+        values = asdict(self) | {"notes": list(self.notes)}
+        return {name: value for name, value in values.items() if name != "notes" or value}
 
 
 def load_file(path: Path, columns: Iterable[str]) -> tuple[list[Record], Origin]:
@@ -67,15 +72,20 @@ def load_file(path: Path, columns: Iterable[str]) -> tuple[list[Record], Origin]
 
 
 @functools.cache  # a pinned revision does not change while the process runs, and every stage asks for it
-def load_hub(
-    dataset: HubDataset, split: str, columns: tuple[str, ...], only_these: bool = False, limit: int | None = None
-) -> tuple[list[Record], Origin]:
-    """Records of one split of a hub dataset.
+def load_hub(dataset: HubDataset, split: str, columns: tuple[str, ...]) -> tuple[list[Record], Origin]:
+    """Records of one split of a hub dataset, all in memory.
 
-    Args:
-        columns: must be there.
-        only_these: leave out all other columns, of data sets whose others are large and used by nobody.
-        limit: the first so many records only.
+    Raises:
+        UsageError: the hub cannot be reached, or has no such dataset, revision, split or column.
+    """
+    records = open_hub(dataset, split, columns).to_list()
+    digest = hashlib.sha256(json.dumps(records, sort_keys=True, default=str).encode()).hexdigest()
+    origin = Origin(source=dataset.repository, revision=dataset.revision, sha256=digest, records=len(records))
+    return records, origin
+
+
+def open_hub(dataset: HubDataset, split: str, columns: tuple[str, ...]) -> Any:
+    """One split of a hub dataset as a `datasets.Dataset`, which reads records from disk as they are asked for.
 
     Raises:
         UsageError: the hub cannot be reached, or has no such dataset, revision, split or column.
@@ -85,7 +95,12 @@ def load_hub(
     named = f"{dataset.repository} (config {dataset.config or 'default'}, split {split})"
     try:
         loaded = datasets.load_dataset(
-            dataset.repository, dataset.config, split=split, revision=dataset.revision, verification_mode="no_checks"
+            dataset.repository,
+            dataset.config,
+            data_files=dataset.files and {split: dataset.files.format(split=split)},
+            split=split,
+            revision=dataset.revision,
+            verification_mode="no_checks",
         )
     except Exception as error:  # `datasets` raises many unrelated types for the same few causes
         raise UsageError(
@@ -95,11 +110,7 @@ def load_hub(
     missing = [column for column in columns if column not in loaded.column_names]
     if missing:
         raise UsageError(f"hub dataset {named}: no column {missing[0]!r}; found {', '.join(loaded.column_names)}.")
-    loaded = loaded.select_columns(list(columns)) if only_these else loaded
-    records = (loaded if limit is None else loaded.select(range(min(limit, len(loaded))))).to_list()
-    digest = hashlib.sha256(json.dumps(records, sort_keys=True, default=str).encode()).hexdigest()
-    origin = Origin(source=dataset.repository, revision=dataset.revision, sha256=digest, records=len(records))
-    return records, origin
+    return loaded
 
 
 def load_benchmark(
