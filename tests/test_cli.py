@@ -186,7 +186,7 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(
         ("execute", "RUN", "--no-cache"),
         ("execute", "RUN", "--compat"),
         ("generate", "demo", "--adapter", "somewhere"),
-        ("generate", "model", "--prompt", "def", "--set", "seed=1"),
+        ("generate", "model", "--prompt", "def", "--output", "somewhere"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(command: tuple[str, ...], tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_a_python_function_loses_its_docstring_and_nothing_else() -> None:
         assert codesearchnet.function_alone("py", code, "Doc: it.") == "def f(a, b='Text.'):\n    return 'Doc: it.'\n"
     one_line = codesearchnet.function_alone("py", "def f(): 'Doc: it.'; return 1", "Doc: it.")
     assert "Doc" not in one_line
+    words_elsewhere = "def f(a='Doc: it.'):\n    '''Doc: it.'''\n    return a"
+    assert codesearchnet.function_alone("py", words_elsewhere, "Doc: it.") == "def f(a='Doc: it.'):\n    return a\n"
     # Where the words stand in no literal, nothing is cut.
     commented = "def f():\n    # Doc: it.\n    return 1\n"
     assert codesearchnet.function_alone("py", commented, "Doc: it.") == commented
@@ -113,6 +115,7 @@ def test_it_trains_in_a_mixture_by_weight(tmp_path: Path) -> None:
         ("codesearchnet/py", "test", {"py/train.jsonl": [record(PYTHON, "A.")]}, "no function of the split 'test'"),
         ("codesearchnet/py", "test", {"py/test.jsonl": [{"code": "x"}]}, "line 1: no text in 'docstring'"),
         ("codesearchnet/py", "test", {"py/test.jsonl": [record(" ", "A.")]}, "line 1: 'code' is empty"),
+        ("codesearchnet/py", "test", {"py/test/train.jsonl": []}, "names two splits, train and test"),
         ("codesearchnet/py", "test", {"py/all.jsonl": [{"code": "x"}]}, "line 1: says no split"),
     ],
 )

@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flexlora.data.source import HubDataset, Origin, load_hub
+from flexlora.data.source import HubDataset, Origin, open_hub
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
 from flexlora.files import read_jsonl
@@ -40,6 +41,9 @@ HUB_FIELDS = (
 )
 ORIGINAL_FIELDS = ("docstring", "code", "repo", "path", "func_name")
 SPLIT_FIELDS = ("split_name", "partition")
+
+OPENING = re.compile(r"(?<=[:\n])[ \t]*[rRuUbB]{0,2}([\"']+)\s*$")
+"""What stands before a docstring's words: quotes, at the beginning of a statement."""
 
 Fields = tuple[str, str, str, str, str]
 
@@ -69,11 +73,21 @@ def _examples(
 ) -> tuple[tuple[Example, ...], Origin]:
     if data_dir is None:
         hub = HubDataset(repository=REPOSITORY, config=LANGUAGES[language], revision=REVISION)
-        records, origin = load_hub(hub, split, HUB_FIELDS, only_these=True, limit=limit)
+        # The other columns are the same texts in tokens, several times as large.
+        loaded = open_hub(hub, split, HUB_FIELDS).select_columns(list(HUB_FIELDS))
+        records = (loaded if limit is None else loaded.select(range(min(limit, len(loaded))))).to_list()
         found = [_fields(record, f"record {number} of {REPOSITORY}") for number, record in enumerate(records, start=1)]
+        origin = Origin(source=REPOSITORY, revision=REVISION, sha256=_digest(found), records=len(found))
     else:
         found, origin = _from_files(data_dir, language, split, limit)
     return tuple(_pairs(language, found)), origin
+
+
+def _digest(found: Iterable[Fields]) -> str:
+    digest = hashlib.sha256()
+    for fields in found:
+        digest.update(json.dumps(fields).encode())
+    return digest.hexdigest()
 
 
 def _pairs(language: str, found: Iterable[Fields]) -> Iterator[Example]:
@@ -116,15 +130,15 @@ def _without_docstring(code: str, documentation: str) -> str:
     Not by parsing, as much of the code is of Python 2.
     """
     at = code.find(documentation) if documentation else -1
-    opening = re.search(r"[ \t]*[rRuUbB]{0,2}([\"']+)\s*$", code[: max(at, 0)])
-    if opening is None:
-        return code
-    quotes = opening[1]
-    delimiter = quotes[:3] if quotes[:3] in ('"""', "'''") else quotes[0]
-    end = code.find(delimiter, at + len(documentation))
-    if end < 0:
-        return code
-    return code[: opening.start()] + re.sub(r"^[ \t]*\n?", "", code[end + len(delimiter) :])
+    while at >= 0:
+        opening = OPENING.search(code[:at])
+        quotes = opening[1] if opening else ""
+        delimiter = quotes[:3] if quotes[:3] in ('"""', "'''") else quotes[:1]
+        end = code.find(delimiter, at + len(documentation))
+        if opening and end >= 0:
+            return code[: opening.start()] + code[end + len(delimiter) :].lstrip(" \t").removeprefix("\n")
+        at = code.find(documentation, at + 1)
+    return code
 
 
 def _from_files(data_dir: Path, language: str, split: str, limit: int | None) -> tuple[list[Fields], Origin]:
@@ -191,7 +205,10 @@ def _records(file: Path, split: str | None) -> Iterator[tuple[str, dict[str, Any
 
 def _split_in(path: str) -> str | None:
     words = re.split(r"[^a-z]+", path.lower())
-    return next((split for split, theirs in SPLITS.items() if split in words or theirs in words), None)
+    named = [split for split, theirs in SPLITS.items() if split in words or theirs in words]
+    if len(named) > 1:
+        raise UsageError(f"codesearchnet: the path {path} names two splits, {' and '.join(named)}; name it by one.")
+    return named[0] if named else None
 
 
 def _natural(path: str) -> list[tuple[int, str]]:

@@ -76,24 +76,13 @@ def hashed(path: Path) -> str:
 
 
 @functools.cache  # a pinned revision does not change while the process runs, and every stage asks for it
-def load_hub(
-    dataset: HubDataset, split: str, columns: tuple[str, ...], only_these: bool = False, limit: int | None = None
-) -> tuple[list[Record], Origin]:
+def load_hub(dataset: HubDataset, split: str, columns: tuple[str, ...]) -> tuple[list[Record], Origin]:
     """Records of one split of a hub dataset, all in memory.
-
-    Args:
-        dataset: and its revision.
-        split: of it.
-        columns: must be there.
-        only_these: leave out all other columns, of data sets whose others are large and used by nobody.
-        limit: the first so many records only.
 
     Raises:
         UsageError: the hub cannot be reached, or has no such dataset, revision, split or column.
     """
-    loaded = open_hub(dataset, split, columns)
-    loaded = loaded.select_columns(list(columns)) if only_these else loaded
-    records = (loaded if limit is None else loaded.select(range(min(limit, len(loaded))))).to_list()
+    records = open_hub(dataset, split, columns).to_list()
     digest = hashlib.sha256(json.dumps(records, sort_keys=True, default=str).encode()).hexdigest()
     origin = Origin(source=dataset.repository, revision=dataset.revision, sha256=digest, records=len(records))
     return records, origin

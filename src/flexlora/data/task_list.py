@@ -54,7 +54,7 @@ def expanded(tasks: Sequence[Task]) -> tuple[Task, ...]:
                     "`flexlora tasks` for the names."
                 )
             found = {name: kept for name, kept in found.items() if name not in left_out}
-    if not found:
+    if tasks and not found:
         raise UsageError(f"tasks: nothing is left of {', '.join(task.name for task in tasks)}.")
     return tuple(found.values())
 
