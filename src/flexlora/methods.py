@@ -24,7 +24,6 @@ from flexlora.selection import inputs_in, read_tests
 from flexlora.selection.scores import selected
 from flexlora.selection.stage import Candidates, choose, cost, execute_selection
 
-
 ProgramOf = Callable[[Problem, Mapping[str, Any]], Program]
 
 
