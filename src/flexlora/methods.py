@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ from flexlora.selection import inputs_in, read_tests
 from flexlora.selection.scores import selected
 from flexlora.selection.stage import Candidates, choose, cost, execute_selection
 
+ProgramOf = Callable[[Problem, Mapping[str, Any]], Program]
+
 
 @dataclass(frozen=True, slots=True)
 class _Of:
@@ -44,11 +46,17 @@ class _Of:
 
 
 def execute_methods(
-    run: RunFolder, item: Evaluation, problems: Sequence[Problem], overwrite: bool = False, **how: Unpack[How]
+    run: RunFolder,
+    item: Evaluation,
+    problems: Sequence[Problem],
+    program_of: ProgramOf,
+    overwrite: bool = False,
+    **how: Unpack[How],
 ) -> None:
     """Run what selection needs, and the second answers that there are; what has a verdict is left alone.
 
     Args:
+        program_of: (problem, sample) -> its program with the benchmark's tests; for second answers alone.
         overwrite: run all again.
 
     Raises:
@@ -59,7 +67,7 @@ def execute_methods(
         found = _candidates(one)
         execute_selection(one.folder / "selection", found, run.recipe.selection.methods, item.label(), overwrite, **how)
     if run.recipe.repair.rounds and (one.folder / "repair" / "samples.jsonl").exists():
-        programs = partial(_second_programs, one)
+        programs = partial(_second_programs, one, program_of)
         surveyed, results = survey(programs), one.folder / "repair" / "results.jsonl"
         label = f"repair {item.label()}"
         done = {} if overwrite else recorded(results)
@@ -180,7 +188,7 @@ def _mean_logprob(sample: Mapping[str, Any]) -> float | None:
     return logprob / tokens if logprob is not None and tokens else None
 
 
-def _second_programs(one: _Of) -> Iterator[Program]:
+def _second_programs(one: _Of, program_of: ProgramOf) -> Iterator[Program]:
     """The programs of second answers, under the task_id and sample of the first."""
     of_key = {
         key_of(problem.task_id, sample): (problem, sample)
@@ -189,8 +197,7 @@ def _second_programs(one: _Of) -> Iterator[Program]:
     }
     for _, record in iterate_appended(one.folder / "repair" / "samples.jsonl"):
         problem, sample = of_key[record["task_id"]]
-        source = problem.program(record["completion"])
-        yield Program(problem.task_id, sample, problem.language, source, problem.timeout_s, cases=problem.cases)
+        yield program_of(problem, {**record, "task_id": problem.task_id, "sample": sample})
 
 
 def _passed(results: Path) -> dict[tuple[str, int], bool]:

@@ -182,8 +182,8 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(tokenizer.eos_token) else ids
 
 
-def encode_chat(tokenizer: Any, message: str) -> list[int]:
-    """Ids of a user's message in the tokenizer's chat template, up to where the answer begins.
+def chat_text(tokenizer: Any, message: str) -> str:
+    """A user's message in the tokenizer's chat template, up to where the answer begins.
 
     Raises:
         UsageError: the tokenizer has no chat template.
@@ -193,10 +193,15 @@ def encode_chat(tokenizer: Any, message: str) -> list[int]:
             f"prompting.style: chat and chat-plan ask through a chat template, and the tokenizer of "
             f"{tokenizer.name_or_path!r} has none; take the model's instruct variant, or the style plain or plan."
         )
-    text = tokenizer.apply_chat_template(
+    text: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
     )
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]  # the template has them
+    return text
+
+
+def encode_chat(tokenizer: Any, message: str) -> list[int]:
+    """Ids of `chat_text`; the template has the special tokens, so that none is added."""
+    ids: list[int] = tokenizer(chat_text(tokenizer, message), add_special_tokens=False)["input_ids"]
     return ids
 
 

@@ -354,7 +354,7 @@ def execute(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> None
         done = {} if overwrite else recorded(results)
         with verdict_bar(f"execute {item.label()}", len(surveyed.hashes), done.values()) as on_verdict:
             execute_programs(programs, results, surveyed=surveyed, overwrite=overwrite, on_verdict=on_verdict, **how)
-        execute_methods(run, item, problems, overwrite, **how)
+        execute_methods(run, item, problems, program_of, overwrite, **how)
 
 
 def score(run: RunFolder) -> Summary:

@@ -69,6 +69,27 @@ def test_of_python_the_model_sees_its_own_lines_and_the_exception_and_nothing_of
 
 
 @pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ("\nif first([1, 2]) != 5:\n    raise ValueError('secret 5')\n", "A test fails: the result is wrong."),
+        (
+            "\nimport unittest\nunittest.TestCase().assertEqual(first([1]), 5, 'secret')\n",
+            "A test fails: the result is wrong.",
+        ),
+        (
+            "\nimport json\njson.loads('secret')\n",  # line numbers of a library are not the program's
+            "It fails:\njson.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        ),
+        ("\nfirst([1]).secret\n", "It fails:\nAttributeError: 'int' object has no attribute 'secret'"),
+    ],
+)
+def test_what_tests_raise_or_call_is_not_shown(tests: str, expected: str) -> None:
+    solution = PROMPT + "    return xs[0]\n" + "\n" * 500
+    (verdict,) = execute([Program("t/0", 0, "py", solution + tests)])
+    assert what_went_wrong(verdict.record(), "py", solution, tests, "errors") == expected
+
+
+@pytest.mark.parametrize(
     ("language", "status", "stderr", "expected"),
     [
         ("py", "Timeout", "File secret", "It did not end within the time limit."),

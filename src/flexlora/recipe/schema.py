@@ -188,8 +188,9 @@ class Recipe(Section):
         return self
 
     def is_local(self, model: str) -> bool:
-        """Whether a model is loaded here: to be trained, or to generate."""
-        return not self.engine.is_remote or (model == self.model and bool(self.arm_names()))
+        """Whether a model is loaded here: to be trained, to generate, or to measure likelihoods, which no server does."""
+        trained = model == self.model and bool(self.arm_names())
+        return not self.engine.is_remote or trained or bool(self.likelihood.texts)
 
     def source(self, model: str) -> ModelSource:
         """How to load the recipe's model or one of its baselines."""

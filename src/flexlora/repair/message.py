@@ -29,7 +29,7 @@ EXCEPTION = re.compile(
     r'^(?:Exception in thread "[^"]*" |(?:PHP )?Fatal error: +Uncaught )?[\w.]*(?:Error|Exception)\b[^\n]*',
     re.MULTILINE,
 )
-FRAME = re.compile(r'^  File "[^"\n]*", line (\d+)')
+FRAME = re.compile(r'^  File "(?P<file>[^"\n]*)", line (?P<line>\d+)')
 WRONG = "A test fails: the result is wrong."
 LIMITS = {
     "Timeout": "It did not end within the time limit.",
@@ -70,25 +70,32 @@ def without_tests(text: str, tests: str) -> str:
 
 
 def _of_python(stderr: str, own_lines: int, tests: str) -> str:
+    """The last exception, with those lines of its traceback that are the model's own."""
     lines = stderr.rstrip().split("\n")
     starts = [at for at, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     lines = lines[starts[-1] + 1 :] if starts else lines
-    frames = [(at, int(match[1])) for at, line in enumerate(lines) if (match := FRAME.match(line))]
+    frames = [at for at, line in enumerate(lines) if FRAME.match(line)]
     if not frames:
         return "It fails when it is run against the tests."
-    last = frames[-1][0]
-    ends = [at for at in range(last + 1, len(lines)) if lines[at] and not lines[at].startswith(" ")]
-    error = "\n".join(lines[ends[0] :]) if ends else ""
-    in_tests = frames[-1][1] > own_lines
-    if error.startswith("AssertionError") and in_tests:
+    error = next((at for at in range(frames[-1] + 1, len(lines)) if lines[at] and lines[at][0] != " "), len(lines))
+    shown, in_tests, source = ["It fails:"], False, ""
+    for at, end in zip(frames, [*frames[1:], error], strict=True):
+        number = _line_of_program(lines[at])
+        if number is None:
+            continue  # of a library
+        in_tests, source = number > own_lines, "".join(lines[at + 1 : at + 2]).strip()
+        if not in_tests:
+            shown.append(re.sub(r'^  File "[^"]*", ', "  ", lines[at]))
+            shown += [line for line in lines[at + 1 : end] if line.strip(" ^~")]
+    # What a test says of its own accord holds what it expects.
+    if in_tests and ("".join(lines[error:]).startswith("AssertionError") or source.startswith(("assert", "raise"))):
         return WRONG
-    shown = []
-    for number, (at, line) in enumerate(frames):
-        if line <= own_lines:
-            end = frames[number + 1][0] if number + 1 < len(frames) else (ends[0] if ends else len(lines))
-            place = re.sub(r'^  File "[^"]*", ', "  ", lines[at])
-            shown += [place, *(one for one in lines[at + 1 : end] if one.strip(" ^~"))]
-    return without_tests("\n".join(["It fails:", *shown, error]), tests).strip()
+    return without_tests("\n".join([*shown, *lines[error:]]), tests).strip()
+
+
+def _line_of_program(frame: str) -> int | None:
+    found = FRAME.match(frame)
+    return int(found["line"]) if found and found["file"].rsplit("/", 1)[-1] == "program.py" else None
 
 
 def _cut(text: str) -> str:
