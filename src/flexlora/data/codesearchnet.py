@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from flexlora.data.family import Family
 from flexlora.data.source import HubDataset, Origin, open_hub
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
@@ -46,6 +47,26 @@ OPENING = re.compile(r"(?<=[:\n])[ \t]*[rRuUbB]{0,2}([\"']+)\s*$")
 """What stands before a docstring's words: quotes, at the beginning of a statement."""
 
 Fields = tuple[str, str, str, str, str]
+
+
+FAMILY = Family(
+    name="codesearchnet/LANG",
+    tasks=tuple(f"codesearchnet/{language}" for language in LANGUAGES),
+    load=None,
+    instead="train on it (data), or measure it (likelihood)",
+    languages=tuple(LANGUAGES),
+    size="2,279 to 28,391 (test)",
+    styles=("documentation",),
+    splits=("test", "validation", "train"),
+    prompt="the documentation as a comment",
+    stops=(),
+    scored="nats per token and bits per character of the function",
+    source=REPOSITORY,
+    revision=REVISION,
+    file="codesearchnet/LANG/*.jsonl",
+    licence="of each repository",
+    state="format-tested",
+)
 
 
 def known() -> tuple[str, ...]:

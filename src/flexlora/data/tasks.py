@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from flexlora.data import apps, evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
+from flexlora.data import apps, codesearchnet, evalplus, generated, humaneval, mbpp, multipl_e, own_tasks
 from flexlora.data.family import Family
 from flexlora.data.prompting import prompted
 from flexlora.data.source import Origin
@@ -23,6 +23,7 @@ FAMILIES: tuple[Family, ...] = (
     apps.FAMILY,
     multipl_e.HUMANEVAL,
     multipl_e.MBPP,
+    codesearchnet.FAMILY,
     generated.FAMILY,
     own_tasks.FAMILY,
 )
@@ -31,7 +32,7 @@ FAMILIES: tuple[Family, ...] = (
 
 def known() -> tuple[str, ...]:
     """The names of all tasks."""
-    return tuple(name for family in FAMILIES for name in family.tasks)
+    return tuple(name for family in FAMILIES if family.load is not None for name in family.tasks)
 
 
 def load_problems(task: Task, data_dir: Path | None, style: str = "plain") -> tuple[list[Problem], Origin]:

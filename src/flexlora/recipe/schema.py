@@ -188,7 +188,7 @@ class Recipe(Section):
         return self
 
     def is_local(self, model: str) -> bool:
-        """Whether a model is loaded here: to be trained, to generate, or to measure likelihoods, which no server does."""
+        """Whether a model is loaded here: to train, to generate, or to measure likelihoods, which no server does."""
         trained = model == self.model and bool(self.arm_names())
         return not self.engine.is_remote or trained or bool(self.likelihood.texts)
 
