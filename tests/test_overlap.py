@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from flexlora.data import Problem
+from flexlora.evaluated import program_of
 from flexlora.execution import Status
 from flexlora.execution.samples import execute_programs
 from flexlora.files import append_jsonl, read_appended
 from flexlora.overlap import Overlap
-from flexlora.pipeline import program_of
 
 PROBLEM = Problem(
     task="t", task_id="t/0", language="py", prompt="", prompt_style="verbatim", stop_tokens=(), prefix="", suffix=""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 from flexlora.data import Problem
 from flexlora.errors import FlexError
+from flexlora.evaluated import program_of
 from flexlora.evaluation import schema
 from flexlora.evaluation.schema import Side
 from flexlora.execution import How, Program
@@ -24,8 +25,6 @@ from flexlora.repair import key_of, repaired
 from flexlora.selection import inputs_in, read_tests
 from flexlora.selection.scores import selected
 from flexlora.selection.stage import Candidates, choose, cost, execute_selection
-
-ProgramOf = Callable[[Problem, Mapping[str, Any]], Program]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +48,12 @@ def execute_methods(
     run: RunFolder,
     item: Evaluation,
     problems: Sequence[Problem],
-    program_of: ProgramOf,
     overwrite: bool = False,
     **how: Unpack[How],
 ) -> None:
     """Run what selection needs, and the second answers that there are; what has a verdict is left alone.
 
     Args:
-        program_of: (problem, sample) -> its program with the benchmark's tests; for second answers alone.
         overwrite: run all again.
 
     Raises:
@@ -67,7 +64,7 @@ def execute_methods(
         found = _candidates(one)
         execute_selection(one.folder / "selection", found, run.recipe.selection.methods, item.label(), overwrite, **how)
     if run.recipe.repair.rounds and (one.folder / "repair" / "samples.jsonl").exists():
-        programs = partial(_second_programs, one, program_of)
+        programs = partial(_second_programs, one)
         surveyed, results = survey(programs), one.folder / "repair" / "results.jsonl"
         label = f"repair {item.label()}"
         done = {} if overwrite else recorded(results)
@@ -188,7 +185,7 @@ def _mean_logprob(sample: Mapping[str, Any]) -> float | None:
     return logprob / tokens if logprob is not None and tokens else None
 
 
-def _second_programs(one: _Of, program_of: ProgramOf) -> Iterator[Program]:
+def _second_programs(one: _Of) -> Iterator[Program]:
     """The programs of second answers, under the task_id and sample of the first."""
     of_key = {
         key_of(problem.task_id, sample): (problem, sample)

@@ -10,6 +10,7 @@ from huggingface_hub import constants
 
 from adapters.updates import save_adapter
 from flexlora import folder, pipeline
+from flexlora.evaluated import with_problems
 from flexlora.files import append_jsonl
 from flexlora.publishing import base
 from flexlora.recipe import from_dict
@@ -40,7 +41,7 @@ def run(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pipeline.working(made):
         for arm in recipe.arm_names():
             save_adapter(small_model, made.adapter(arm), spread=0.1)
-    for number, (item, problems) in enumerate(pipeline._with_problems(made)):
+    for number, (item, problems) in enumerate(with_problems(made)):
         for i, problem in enumerate(problems):
             verdict = {"task_id": problem.task_id, "sample": 0, "language": problem.language}
             passed = (i + number) % 3 == 0

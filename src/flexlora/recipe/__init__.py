@@ -6,6 +6,7 @@ all listed in one error. This package knows no other part of `flexlora`.
 """
 
 from flexlora.recipe.engine import Engine
+from flexlora.recipe.evaluating import Execution, Prompting, PromptStyle, Repair, Sampling, Selection, Task
 from flexlora.recipe.files import find, load, packaged, parse_override, read_yaml
 from flexlora.recipe.likelihood import Likelihood, Texts
 from flexlora.recipe.schema import (
@@ -23,21 +24,14 @@ from flexlora.recipe.schema import (
 from flexlora.recipe.sections import (
     EMBEDDED,
     DataSource,
-    Execution,
     Lora,
     ModelSource,
     Optimizer,
     Penalty,
     Precision,
-    Prompting,
-    PromptStyle,
     Quantization,
-    Repair,
-    Sampling,
     Section,
-    Selection,
     TargetPreset,
-    Task,
     Tokenizer,
     Train,
     Variant,

@@ -12,29 +12,30 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 
 from flexlora.errors import UsageError
 from flexlora.recipe.engine import Engine
+from flexlora.recipe.evaluating import (
+    Execution,
+    Prompting,
+    Repair,
+    Sampling,
+    Selection,
+    Task,
+    section_from,
+    task_from_name,
+)
 from flexlora.recipe.likelihood import Likelihood, Texts
 from flexlora.recipe.sections import (
-    SECTIONS,
     DataSource,
-    Execution,
     Lora,
     ModelSource,
     Optimizer,
     Penalty,
     Precision,
-    Prompting,
     Quantization,
-    Repair,
-    Sampling,
     Section,
-    Selection,
-    Task,
     Tokenizer,
     Train,
     Variant,
     absolute_if_local,
-    section_from,
-    task_from_name,
 )
 
 S = TypeVar("S", bound=Section)
@@ -62,6 +63,13 @@ FREE_KEYS = (
 )
 GROWING_KEYS = ("sampling.n",)
 """These may be raised: a sample is the same however many are drawn, so what is there stays."""
+
+
+SECTIONS = (
+    *(Tokenizer, DataSource, Lora, Penalty, Optimizer, Train, Task),
+    *(Sampling, Prompting, Selection, Repair, Execution, Engine, Texts, Likelihood),
+)
+"""All parts of a recipe."""
 
 
 class Recipe(Section):
@@ -338,7 +346,7 @@ def _known_keys(location: list[Any]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        section = next((s for s in (*SECTIONS, Engine, Texts, Likelihood) if s.__name__ in str(annotation)), None)
+        section = next((s for s in SECTIONS if s.__name__ in str(annotation)), None)
         if section is None:
             return []
     return list(section.model_fields)
