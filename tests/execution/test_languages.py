@@ -123,7 +123,7 @@ def test_a_program_that_hoards_memory_is_out_of_memory(code: str) -> None:
 @pytest.mark.parametrize("code", each(RIGHT))
 def test_right_completions_pass_and_a_wrong_one_fails(code: str, data: Path) -> None:
     need(code)
-    by_name = {problem.task_id: problem for problem in problems(data, code, "stripped")[0]}
+    by_name = {problem.task_id: problem for problem in problems(data, "humaneval", code, "stripped")[0]}
     for name, completion in RIGHT[code].items():
         verdict = run_program(code, by_name[name].program(completion))
         assert verdict.passed, (name, verdict)
