@@ -1,7 +1,7 @@
 # make demo             the main job, on the tiny model: no download, no GPU, no account
 # make test             the tests; those of languages that are not installed are skipped
 # make languages        installs the toolchains of all languages (1.9 GB)
-# make test-languages   the tests of the heavy languages and of all published verdicts; none is skipped
+# make test-languages   the tests of the heavy languages, of all published verdicts, and all thorough ones
 # All set up everything they need first: a virtual environment in .venv, and system packages (as root).
 
 VENV := .venv
@@ -18,7 +18,7 @@ test: setup
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-languages: setup languages
-	FLEXLORA_ALL_TOOLCHAINS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/execution tests/tiny -m 'toolchains or slow'
+	FLEXLORA_ALL_TOOLCHAINS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests -m 'toolchains or slow or thorough'
 
 lint: setup
 	$(BIN)/ruff check .

@@ -31,6 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[OWN_CACHE] = folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave `thorough` tests to `make test-languages`."""
+    if not os.environ.get("FLEXLORA_ALL_TOOLCHAINS"):
+        for item in items:
+            if item.get_closest_marker("thorough"):
+                item.add_marker(pytest.mark.skip(reason="thorough: `make test-languages` runs it"))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if folder := config.stash.get(OWN_CACHE, None):
         shutil.rmtree(folder, ignore_errors=True)

@@ -60,11 +60,11 @@ def recipe_file(benchmark: Path, small_model: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_help_lists_every_command_and_each_has_its_own() -> None:
+def test_help_lists_every_command_and_each_has_its_own(inside: Callable[..., Any]) -> None:
     listed = flexlora("--help").stdout
     assert all(command in listed for command in COMMANDS)
     for command in COMMANDS:
-        shown = flexlora(command, "--help")
+        shown = inside(command, "--help")
         assert shown.returncode == 0
         assert "Usage" in shown.stdout
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toolchains import ALL
 
 import flexlora
 from flexlora.errors import FlexError, UsageError
@@ -84,9 +83,6 @@ def command_of(process: int) -> bytes:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-thorough = pytest.mark.skipif(not ALL, reason="takes half a minute; `make test-languages` runs it")
 
 
 @pytest.fixture
@@ -183,7 +179,7 @@ def test_all_nodes_work_and_closing_ends_it(
     wait_until(lambda: not pools())
 
 
-@thorough
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_cancelling_a_task_ends_what_runs_on_the_nodes(start: Start, marker: str, left_behind: LeftBehind) -> None:
     async def run() -> None:
@@ -204,7 +200,7 @@ def test_cancelling_a_task_ends_what_runs_on_the_nodes(start: Start, marker: str
     assert left_behind(marker) == []
 
 
-@thorough
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_callers_connection_is_used_and_left_open(start: Start) -> None:
     nodes = start(head_cpus=0)
@@ -227,7 +223,7 @@ def test_the_programs_of_a_lost_node_go_to_the_others(start: Start, caplog: pyte
     assert what_was_found(found) == what_was_found(execute(programs, cache=False))
 
 
-@thorough
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_node_that_joins_later_gets_work(
     start: Start, marker: str, left_behind: LeftBehind, wait_until: WaitUntil
@@ -242,7 +238,7 @@ def test_a_node_that_joins_later_gets_work(
     assert left_behind(marker) == []
 
 
-@thorough
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_nodes_whose_cpus_others_hold_are_not_waited_for(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
