@@ -18,6 +18,7 @@ COMMANDS = (
     "generate",
     "execute",
     "evaluate",
+    "likelihood",
     "score",
     "report",
     "compare",
@@ -136,8 +137,11 @@ def test_the_doctor_proves_the_sandbox(
         (["execute", "x.jsonl", "--sandbox", "docker"], "'docker' is not one of"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_says_what_is_wrong(arguments: list[str], part: str, tmp_path: Path) -> None:
-    done = flexlora(*arguments, cwd=tmp_path)
+def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
+    arguments: list[str], part: str, tmp_path: Path, inside: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = inside(*arguments)
     assert done.returncode == 2
     assert part in done.stderr
     assert "Traceback" not in done.stderr
@@ -145,8 +149,10 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(arguments: list[str], p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(recipe_file: Path, tmp_path: Path) -> None:
-    done = flexlora("run", recipe_file, "--dry-run", "--json", "--output", tmp_path / "run")
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    recipe_file: Path, tmp_path: Path, inside: Callable[..., Any]
+) -> None:
+    done = inside("run", recipe_file, "--dry-run", "--json", "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["arms"][0]["optimizer_steps"] == 2
     assert "[supervised] def add_601(x):" in done.stderr
@@ -189,10 +195,12 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(
         ("generate", "model", "--prompt", "def", "--output", "somewhere"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_options_that_mean_nothing_are_refused(
+    command: tuple[str, ...], tmp_path: Path, inside: Callable[..., Any]
+) -> None:
     (tmp_path / "RUN").mkdir()
     (tmp_path / "RUN" / "recipe.yaml").touch()
-    done = flexlora(*(str(tmp_path / word) if word == "RUN" else word for word in command))
+    done = inside(*(str(tmp_path / word) if word == "RUN" else word for word in command))
     assert (done.returncode, "not to be given here" in done.stderr) == (2, True)
 
 

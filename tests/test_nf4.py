@@ -122,15 +122,14 @@ def test_bitsandbytes_own_evaluation_would_lose_the_gradient() -> None:
     assert gradient_passes() != layer.support_avx512bf16_for_cpu
 
 
-def test_bitsandbytes_unpacks_rows_of_parts_of_blocks_wrongly_so_they_are_refused(
+def test_rows_of_parts_of_blocks_which_some_processors_unpack_wrongly_are_refused(
     values: dict[str, Any], small_model: Path, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    for inputs, right in ((64, True), (96, False)):
-        weight = torch.randn(32, inputs)
-        codes, state = bitsandbytes.functional.quantize_4bit(weight, quant_type="nf4")
-        off = bitsandbytes.functional.dequantize_4bit(codes, state) - weight
-        assert (off.norm() / weight.norm() < 0.12) == right
+    weight = torch.randn(32, 64)
+    codes, state = bitsandbytes.functional.quantize_4bit(weight, quant_type="nf4")
+    off = bitsandbytes.functional.dequantize_4bit(codes, state) - weight
+    assert off.norm() / weight.norm() < 0.12
     with pytest.raises(
         UsageError, match=r"inputs 64 does not divide, and .*llama' has 12, e\.g\. .*q_proj with 32; use"
     ):

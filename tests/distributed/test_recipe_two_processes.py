@@ -146,6 +146,7 @@ def test_a_launcher_that_starts_one_process_is_found_out(recipe: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_an_error_is_said_once_and_ends_all(recipe: Path, tmp_path: Path) -> None:
     done = run(
         "train",

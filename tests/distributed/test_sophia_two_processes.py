@@ -30,7 +30,14 @@ def start(arguments: list[str], processes: int, worker: Path = WORKER) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["ddp", "fsdp2", "hsdp", "partial", "sums", "plain"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "ddp",
+        "fsdp2",
+        *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("hsdp", "partial", "sums", "plain")),
+    ],
+)
 def test_two_processes_estimate_as_one(mode: str, tmp_path: Path) -> None:
     output = tmp_path / "seen.json"
     start([mode, str(output)], processes=2)

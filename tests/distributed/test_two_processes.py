@@ -52,6 +52,7 @@ def test_two_processes_train_as_one(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_mixin_under_torchrun_trains_as_alone(tmp_path: Path) -> None:
     options = {"lam": 0.3, "view": "rows", "reference": "init"}
     start("trainer", tmp_path / "two.pt", options, processes=2)

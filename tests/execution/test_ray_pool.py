@@ -158,6 +158,7 @@ def test_two_nodes_find_what_one_machine_finds(start: Start) -> None:
     assert not ray.is_initialized()
 
 
+@pytest.mark.thorough
 def test_the_verdicts_are_kept_under_the_same_keys_as_those_of_one_machine(start: Start) -> None:
     start()
     programs = some_programs(8)
@@ -166,6 +167,7 @@ def test_the_verdicts_are_kept_under_the_same_keys_as_those_of_one_machine(start
     assert run_program("py", "assert 1", executor=Executor.RAY).passed
 
 
+@pytest.mark.thorough
 def test_all_nodes_work_and_closing_ends_it(
     start: Start, marker: str, left_behind: LeftBehind, wait_until: WaitUntil
 ) -> None:
@@ -210,6 +212,7 @@ def test_the_callers_connection_is_used_and_left_open(start: Start) -> None:
     assert ray.is_initialized()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_programs_of_a_lost_node_go_to_the_others(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     nodes = start()
@@ -278,6 +281,7 @@ def test_without_any_node_left_it_ends_and_says_what_to_do(start: Start) -> None
     assert not isinstance(failed.value, UsageError)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("file", "text", "instead", "says"),
     [
@@ -296,6 +300,7 @@ def test_nodes_that_would_judge_otherwise_are_refused(
         list(execute(some_programs(3), executor="ray"))
 
 
+@pytest.mark.thorough
 def test_a_language_that_a_node_lacks_is_refused_when_it_is_met(start: Start, other_flexlora: OtherFlexlora) -> None:
     start(other_flexlora("execution/languages/sh.py", 'find_tool("bash")', 'find_tool("nobash")'))
     programs = [*some_programs(4), Program("sh", 0, "sh", "exit 0"), *some_programs(4)]
@@ -305,6 +310,7 @@ def test_a_language_that_a_node_lacks_is_refused_when_it_is_met(start: Start, ot
     assert all(verdict.language == "py" for verdict in found)
 
 
+@pytest.mark.thorough
 def test_a_node_without_flexlora_is_refused(start: Start, tmp_path: Path) -> None:
     (tmp_path / "flexlora.py").write_text("raise ImportError('nothing of the kind')")
     start({"PYTHONPATH": str(tmp_path)})

@@ -19,6 +19,7 @@ from flexlora.execution.sandboxed import SandboxBroken
 from flexlora.execution.warm import warm_binds
 
 RESIDENT = ["java", "ts"]
+TS_THOROUGH = ["java", pytest.param("ts", marks=pytest.mark.thorough)]
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_nothing_of_one_program_is_known_in_the_next(code: str, first: str, seco
     assert "Helper" in found.stderr
 
 
-@pytest.mark.parametrize("code", RESIDENT)
+@pytest.mark.parametrize("code", TS_THOROUGH)
 def test_its_words_are_the_plain_commands(code: str, runner: Runner) -> None:
     source = {"java": "class Problem {\n  int f() { return x; }\n}\n", "ts": "const a: number = 'x';\n"}[code]
     warm_one = verdict(runner, code, source)
@@ -90,7 +91,7 @@ def test_a_program_that_changes_the_library_is_left_to_the_plain_command(runner:
         compiler.sandbox.close()
 
 
-@pytest.mark.parametrize("code", RESIDENT)
+@pytest.mark.parametrize("code", TS_THOROUGH)
 def test_a_source_that_is_no_text_is_left_to_the_plain_command(code: str, runner: Runner) -> None:
     source = LANGUAGES[code].known_good + "// \ud800\n"
     assert verdict(runner, code, source).status == run_program(code, source, mode=Mode.COLD).status
@@ -104,7 +105,7 @@ def deep(code: str) -> str:
     return f"const x = {expression};"
 
 
-@pytest.mark.parametrize("code", RESIDENT)
+@pytest.mark.parametrize("code", TS_THOROUGH)
 def test_a_compiler_that_fails_is_replaced(code: str, runner: Runner) -> None:
     assert verdict(runner, code, LANGUAGES[code].known_good).passed
     before = compilers_of(runner)[code]

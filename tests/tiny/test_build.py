@@ -35,6 +35,7 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([weight.detach().float().flatten() for weight in model.parameters()])
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_weights_and_another_others(tokenizer, tmp_path: Path) -> None:
     one, loss = pretrain(tokenizer, SHORT, CPU, tmp_path / "one")
     again, same_loss = pretrain(tokenizer, SHORT, CPU, tmp_path / "two")
@@ -44,6 +45,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(tokenizer, tmp_
     assert not torch.equal(weights(one), weights(other))
 
 
+@pytest.mark.thorough
 def test_a_training_that_was_interrupted_ends_as_an_undisturbed_one(tokenizer, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(pretraining, "SAVE_EVERY", 2)
     whole, loss = pretrain(tokenizer, SHORT, CPU, tmp_path / "whole")
@@ -64,12 +66,14 @@ def test_a_training_that_was_interrupted_ends_as_an_undisturbed_one(tokenizer, t
         pretrain(tokenizer, Plan(seed=3, steps=4, variant="clean"), CPU, tmp_path / "state.pt")
 
 
+@pytest.mark.thorough
 def test_training_lowers_the_loss(tokenizer, tmp_path: Path) -> None:
     _, first = pretrain(tokenizer, Plan(seed=0, steps=1, variant="clean"), CPU, tmp_path / "one")
     _, mean = pretrain(tokenizer, Plan(seed=0, steps=15, variant="clean"), CPU, tmp_path / "many")
     assert mean < 0.8 * first
 
 
+@pytest.mark.thorough
 def test_a_build_is_whole_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = recipe.load("tiny-base", ["sampling.max_new_tokens=4"])  # an untrained model never ends by itself
     monkeypatch.setattr(recipe, "load", lambda name: base)
