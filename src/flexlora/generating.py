@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from flexlora.execution import How
 from flexlora.files import read_appended
 from flexlora.folder import Evaluation, RunFolder
 from flexlora.generation import complete, generate_samples
-from flexlora.jobs import jobs_of, missing_jobs
+from flexlora.jobs import jobs_of, missing_jobs, shared_fitting, shared_jobs
 from flexlora.likelihood import likelihood_files, measure_texts
 from flexlora.overlap import Overlap
 from flexlora.recipe import Engine, ModelSource, Sampling
@@ -36,7 +35,9 @@ def generate(run: RunFolder, executing: How | None = None) -> None:
         UsageError: an arm's adapter has not been trained, or the server lacks a model.
         FlexError: out of GPU memory, or the server no longer answers; what is finished is kept.
     """
-    pending = processes.once(lambda: _pending(run))
+    # Places are told to the other processes, and no problems, whose tests may be gigabytes.
+    places = processes.once(lambda: [item.path for item, _ in _pending(run)])
+    pending = [(item, problems) for item, problems in with_problems(run) if item.path in places]
     with Overlap(program_of, _overlapping(run, executing)) as overlap:
         generates = serving.generate if run.recipe.engine.is_remote else _generate
         generates(run, pending, overlap)
@@ -54,14 +55,13 @@ def _overlapping(run: RunFolder, executing: How | None) -> How | None:
 
 def _generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]], overlap: Overlap) -> None:
     def complete_all(model: Any, tokenizer: Any, item: Evaluation, problems: list[Problem]) -> None:
-        for job in processes.once(partial(missing_jobs, run, item, problems)):
+        for job in shared_jobs(run, item, problems):
             if job.is_of_benchmark:
                 overlap.follow(job.files.folder, problems)
-            fitting = processes.once(partial(job.fitting, model, tokenizer))
             generate_samples(
                 model,
                 tokenizer,
-                processes.mine(fitting),
+                processes.mine(shared_fitting(job, model, tokenizer)),
                 job.sampling,
                 run.recipe.seed,
                 job.files.mine,

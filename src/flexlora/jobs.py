@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flexlora import processes
 from flexlora.data import Problem
 from flexlora.data.tasks import load_problems
 from flexlora.errors import UsageError
@@ -61,6 +62,18 @@ class Job:
 def missing_jobs(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> list[Job]:
     """Those of `jobs_of` that lack something."""
     return [job for job in jobs_of(run, item, problems) if job.missing()]
+
+
+def shared_jobs(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> list[Job]:
+    """`missing_jobs` as the first process finds them, in every process."""
+    missing = processes.once(lambda: [job.label for job in missing_jobs(run, item, problems)])
+    return [job for job in jobs_of(run, item, problems) if job.label in missing]
+
+
+def shared_fitting(job: Job, model: Any, tokenizer: Any) -> list[Problem]:
+    """`Job.fitting` as the first process finds it, in every process."""
+    fitting = set(processes.once(lambda: [problem.task_id for problem in job.fitting(model, tokenizer)]))
+    return [problem for problem in job.problems if problem.task_id in fitting]
 
 
 def jobs_of(run: RunFolder, item: Evaluation, problems: Sequence[Problem]) -> Iterator[Job]:

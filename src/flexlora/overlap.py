@@ -20,7 +20,7 @@ from typing import Self
 
 from flexlora.data import Problem
 from flexlora.errors import FlexError
-from flexlora.execution import How, Program, Status, execute_async
+from flexlora.execution import Executor, How, Program, Status, execute_async
 from flexlora.execution.results_file import Key, marks_of, recorded
 from flexlora.execution.samples import held
 from flexlora.files import Record, append_jsonl, follow_appended
@@ -53,7 +53,8 @@ class Overlap:
         """
         self._to_program = to_program
         self._how: How = {**(how or {})}
-        self._how["workers"] = self._how.get("workers") or max(1, len(os.sched_getaffinity(0)) - 1)
+        if self._how.get("executor") != Executor.RAY:  # there it is the workers of each node, as many as it has cores
+            self._how["workers"] = self._how.get("workers") or max(1, len(os.sched_getaffinity(0)) - 1)
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._newest: _Task | None = None
         self._changed = threading.Condition()

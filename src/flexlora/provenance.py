@@ -89,6 +89,13 @@ def _identity(recipe: Recipe, name: str) -> dict[str, Any]:
     return models.identity(recipe.source(name)) if recipe.is_local(name) else unknown
 
 
+def _known(before: Any, now: Any) -> Any:
+    """Identities, with those that are known only now or were known only before: a model may come to be on a server."""
+    if [one["model"] for one in before] != [one["model"] for one in now]:
+        return now
+    return [new if new["sha256"] or new["revision"] else old for old, new in zip(before, now, strict=True)]
+
+
 def record_environment(run: RunFolder, **how: Unpack[How]) -> None:
     """Write what the run works on and with to `environment.json`; other versions under way are added to it.
 
@@ -105,6 +112,8 @@ def record_environment(run: RunFolder, **how: Unpack[How]) -> None:
     texts = recorded_inputs.get("likelihood", {})
     if together := {**texts, **inputs.get("likelihood", {})}:
         inputs["likelihood"] = together
+    inputs["models"] = _known(recorded_inputs["models"], inputs["models"])
+    recorded_inputs["models"] = _known(inputs["models"], recorded_inputs["models"])
     changed = [part for part in inputs if part != "likelihood" and inputs[part] != recorded_inputs.get(part)]
     changed += [f"texts {name!r}" for name in texts if together[name] != texts[name]]
     if changed:

@@ -7,15 +7,14 @@ the names, the address and what every request says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from flexlora import processes
 from flexlora.data import Problem
 from flexlora.files import read_appended
 from flexlora.folder import Evaluation, RunFolder
-from flexlora.generation import SampleFiles, Server, missing_samples, refuse_unserved, request_samples
+from flexlora.generation import SampleFiles, Server, refuse_unserved, request_samples
 from flexlora.generation.served import complete
-from flexlora.jobs import missing_jobs
+from flexlora.jobs import missing_jobs, shared_jobs
 from flexlora.overlap import Overlap
 from flexlora.progress import say
 from flexlora.recipe import Engine, Recipe, Sampling
@@ -27,12 +26,11 @@ def check_pending(run: RunFolder, tasks: Sequence[Sequence[Problem]]) -> None:
     Raises:
         UsageError: the server does not answer, or lacks one.
     """
-    n = run.recipe.sampling.n
     pending = [
         item
         for item in run.evaluations()
         if (item.arm is None or run.adapter(item.arm).is_dir())
-        and any(missing_samples(run.path / item.path, task, n) for task in tasks if task[0].task == item.task.name)
+        and any(missing_jobs(run, item, task) for task in tasks if task[0].task == item.task.name)
     ]
     if pending:
         _check(run.recipe, pending)
@@ -53,7 +51,7 @@ def generate(run: RunFolder, pending: Sequence[tuple[Evaluation, list[Problem]]]
         for item, problems in pending:
             name = recipe.engine.served_name(item.arm, item.variant, item.model)
             assert name is not None
-            for job in processes.once(partial(missing_jobs, run, item, problems)):
+            for job in shared_jobs(run, item, problems):
                 if job.is_of_benchmark:
                     overlap.follow(job.files.folder, problems)
                 request_samples(

@@ -16,7 +16,7 @@ from flexlora.adapters import add_lora
 from flexlora.files import read_appended
 from flexlora.recipe import Lora, from_dict
 from flexlora.training import graphs, supervised, train_adapter
-from flexlora.training.graphs import SMALLEST, Recorded, RowLoss, fill, recordable, shape_of
+from flexlora.training.graphs import SMALLEST, Recorded, RowLoss, fill, longest_filling, recordable, shape_of
 from flexlora.training.padding_free import KEEP, LENGTHS, DocumentCollator, separate_documents
 from flexlora.training.tokens import IGNORED
 
@@ -73,6 +73,7 @@ def test_few_lengths_and_none_much_longer_than_the_row(tokens: int, data: st.Dat
     length, places = shape_of(tokens, wanted)
     assert tokens < length <= max(1.25 * tokens, tokens + SMALLEST) + 1
     assert wanted <= places <= length
+    assert length - tokens <= longest_filling(length)
     octave = {shape_of(n, 0)[0] for n in range(4096, 8192)}
     assert len(octave) == 4
 

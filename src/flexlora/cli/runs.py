@@ -150,10 +150,11 @@ def likelihood(
     from flexlora import pipeline
     from flexlora.report.likelihood import print_likelihoods
 
-    folder, _ = pipeline.start(*target_of(target, output, set_), executes=False)
+    folder, _ = pipeline.start(*target_of(target, output, set_), executes=False, generates=False)
     if not folder.recipe.likelihood.texts:
         raise UsageError(
-            "likelihood: the recipe names no texts; name some, e.g. --set likelihood=[codesearchnet/java]."
+            "likelihood: the recipe names no texts; name some, e.g. --set likelihood=[codesearchnet/java] (for a run "
+            "that has begun: flexlora likelihood RUN/recipe.yaml --output RUN --set ...)."
         )
     with pipeline.working(folder):
         measured = pipeline.likelihood(folder)

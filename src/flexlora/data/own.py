@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flexlora.data import apps_source, codesearchnet, humaneval, mbpp
+from flexlora.data import apps_source, codesearchnet, evalplus, humaneval, mbpp
 from flexlora.data.source import HubDataset, Origin, load_file, load_hub
 from flexlora.data.types import Example
 from flexlora.errors import UsageError
@@ -18,6 +18,8 @@ KNOWN = {
     "nuprl/MultiPL-E": "multipl-e",
     codesearchnet.REPOSITORY: "codesearchnet/LANG",
     apps_source.HUB.repository: "apps",
+    evalplus.HUMANEVAL_HUB.repository: "humaneval+",
+    evalplus.MBPP_HUB.repository: "mbpp+",
 }
 
 

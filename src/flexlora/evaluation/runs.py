@@ -15,8 +15,8 @@ from flexlora.evaluation.schema import Comparison, LikelihoodComparison, Score, 
 
 PairKey = tuple[str | None, str, str, str | None]
 """(arm, variant, task, model of a baseline): what makes entries of two runs a pair."""
-NO_CONDITION = ("batch_size", "source")
-"""Provenance that no score depends on: how many at a time, and where the same data were read from."""
+NO_CONDITION = ("base_url", "batch_size", "source")
+"""Provenance that no score depends on: how many at a time, and where the same data and models were found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _conditions(
     if models[0] != models[1]:
         yield f"model: {', '.join(sorted(models[0]))} in A, {', '.join(sorted(models[1]))} in B"
     a, b = summary_a["provenance"], summary_b["provenance"]
-    for part in ("sampling", "seed"):
+    for part in ("sampling", "seed", "engine", "prompting"):
         yield from _differing(part, a.get(part), b.get(part))
     if likelihoods:
         for option in ("conditional", "max_length"):

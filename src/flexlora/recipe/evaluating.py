@@ -38,7 +38,8 @@ class Task(Section):
     @field_validator("name")
     @classmethod
     def _one_place(cls, name: str) -> str:
-        return absolute_if_local(name) if name.endswith(".jsonl") else name
+        without, bare = ("!", name[1:]) if name.startswith("!") else ("", name)
+        return without + absolute_if_local(bare) if bare.endswith(".jsonl") else name
 
     @field_validator("difficulty", mode="before")
     @classmethod

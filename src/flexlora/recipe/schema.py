@@ -176,6 +176,11 @@ class Recipe(Section):
                 "selection: logprob needs log-probabilities, which are not asked of engine openai; use codet or "
                 "majority, or engine transformers"
             )
+        if self.engine.is_remote and self.repair.rounds:
+            problems.append(
+                "repair: second answers have to fit the model's context, which engine openai does not tell; use engine "
+                "transformers"
+            )
         if self.quantization and "merged" in self.variants:
             problems.append(
                 f"variants: merged does not go with quantization: {self.quantization}, as the update would be rounded "

@@ -321,7 +321,8 @@ class Train(Section):
     cuda_graphs: bool = Field(
         True,
         description="On one GPU, in half precision and without checkpointing, record the kernels of a step and start "
-        "them at once rather than one by one; rows are filled up to one of few lengths. Changes nothing but rounding.",
+        "them at once rather than one by one; rows are filled up to one of few lengths. Means nothing without "
+        "padding_free. Changes nothing but rounding.",
     )
     scheduler: Literal["cosine", "linear", "constant"] = Field("cosine", description="Learning-rate schedule.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up.")

@@ -48,6 +48,8 @@ def what_went_wrong(result: Mapping[str, Any], language: str, solution: str, tes
         show: `errors` or `all`.
     """
     status, stderr = str(result["status"]), str(result["stderr"])
+    if (cases := result.get("tests")) and not result["exit_code"] and status not in LIMITS and not stderr.strip():
+        return WRONG if show == "errors" else _cut(f"It fails: {cases['reason']}")
     output = stderr if stderr.strip() else str(result["stdout"])
     if show == "all":
         return _cut(f"{LIMITS.get(status, 'It fails:')}\n{output}".strip())

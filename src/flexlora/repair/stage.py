@@ -20,6 +20,8 @@ def key_of(task_id: str, sample: int) -> str:
 def repair_problem(problem: Problem, sample: int, completion: str, message: str) -> Problem:
     """The problem with a failed completion shown to the model; its completions make programs as the problem's do."""
     syntax, failed = SYNTAX[problem.language], problem.solution(completion).rstrip()
+    if problem.cases is not None:  # what goes before is none of the model's
+        failed = failed.removeprefix(problem.prefix)
     if problem.answer == "chat":
         prompt = (
             f"{problem.prompt}\n\nThis answer was tried:\n\n```{syntax.tags[0]}\n{failed}\n```\n\n{message}\n\n"

@@ -151,7 +151,7 @@ def _published(summary: Summary) -> dict[str, object] | None:
     sources = published_for(score["model"] for score in summary["scores"])
     ours: dict[str, dict[str, float]] = {}
     for score in summary["scores"]:
-        if "humaneval" in score["task"] and "1" in score["pass_at_k"]:
+        if words.is_humaneval(score["task"]) and "1" in score["pass_at_k"]:
             own = ours.setdefault(words.score_name(score, summary["scores"]), {})
             own[score["language"]] = 100 * score["pass_at_k"]["1"]["estimate"]
     languages = [

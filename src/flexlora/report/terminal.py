@@ -29,6 +29,7 @@ from flexlora.report.words import (
     CasesRow,
     chance_note,
     data_notes,
+    is_humaneval,
     language_name,
     method_note,
     overlap_notes,
@@ -293,7 +294,7 @@ def _print_notes(console: Console, notes: Sequence[str]) -> None:
 
 def _print_published(console: Console, summary: Summary) -> None:
     rows = published_for(score["model"] for score in summary["scores"])
-    languages = {score["language"] for score in summary["scores"] if "humaneval" in score["task"]}
+    languages = {score["language"] for score in summary["scores"] if is_humaneval(score["task"])}
     rows = tuple(row for row in rows if languages & row.percent.keys())
     if not rows:
         return

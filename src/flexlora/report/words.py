@@ -209,6 +209,11 @@ def data_notes(summary: Summary) -> list[str]:
     return [f"{note}." for task in tasks.values() for note in task.get("data", {}).get("notes", ())]
 
 
+def is_humaneval(task: str) -> bool:
+    """Whether it is HumanEval, or MultiPL-E's translation of it."""
+    return task == "humaneval" or task.startswith("multipl-e/humaneval/")
+
+
 def chance_note(comparisons: Sequence[object]) -> str:
     """What to bear in mind about many comparisons at once; empty for a single one."""
     if len(comparisons) < 2:

@@ -29,7 +29,7 @@ class Recorded:
 
     def __init__(self, model: Any, documents: int, longest: int) -> None:
         self.model, self.documents = model, documents
-        self.bounds = (max(longest, SMALLEST),) * 2  # of the filling, too, which is shorter than a multiple
+        self.longest = longest
         self.graphs: dict[tuple[int, int], Any] = {}
         self.pool: Any = None  # one for all: a row's backward is done before the next row is begun
 
@@ -59,9 +59,10 @@ class Recorded:
             self.pool = torch.cuda.graph_pool_handle()
         # The first step has run all kinds of kernels; one to warm up at this length would take its memory twice.
         sample = tuple(tensor.clone() for tensor in filled)
+        bound = max(self.longest, longest_filling(filled[0].shape[1]))
         with torch.random.fork_rng([torch.cuda.current_device()]), torch.autocast("cuda", enabled=False):
             return torch.cuda.make_graphed_callables(
-                RowLoss(self.model, self.bounds), sample, num_warmup_iters=0, pool=self.pool
+                RowLoss(self.model, (bound, bound)), sample, num_warmup_iters=0, pool=self.pool
             )
 
 
@@ -119,6 +120,11 @@ def shape_of(tokens: int, supervised: int) -> tuple[int, int]:
     step = max(SMALLEST, (1 << tokens.bit_length()) // 8)
     length = (tokens // step + 1) * step
     return length, length // 2 if 2 * supervised <= length else length
+
+
+def longest_filling(length: int) -> int:
+    """The most tokens that `shape_of` adds to come to a length."""
+    return max(SMALLEST, length // 4)
 
 
 def recordable(model: Any) -> bool:
