@@ -111,7 +111,7 @@ def test_a_trained_run_is_evaluated_by_a_server_from_the_command_line(
         main()
     assert not ended.value.code
     # What a server generated is not gone on with by another engine.
-    with pytest.raises(UsageError, match=r"engine\.name: 'openai' there, 'transformers' now"):
+    with pytest.raises(UsageError, match=r"its completions are by another engine \(openai\)"):
         folder.open_run(from_dict(values), run.path)
 
 

@@ -113,6 +113,11 @@ def open_run(recipe: Recipe, path: Path, overwrite: bool = False) -> RunFolder:
         if not any(path.rglob("samples*.jsonl")):
             # Nothing is generated yet, so what is trained may be evaluated by another engine.
             changed = {key: values for key, values in changed.items() if not key.startswith("engine.")}
+        if changed and all(key.startswith("engine.") for key in changed):
+            raise UsageError(
+                f"{path}: its completions are by another engine ({existing(path).recipe.engine.name}), which is fixed "
+                "then; let another generate in a run of its own: flexlora run RECIPE --output NEW."
+            )
         if changed:
             listed = "\n".join(f"- {key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items())
             raise UsageError(

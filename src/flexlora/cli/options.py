@@ -62,7 +62,7 @@ def overrides_of(
     set_: list[str] | None, tasks: list[str] | None, engine: str | None = None, base_url: str | None = None
 ) -> list[str]:
     """What `--set`, `--tasks`, `--engine` and `--base-url` change in a recipe, as overrides."""
-    names = [name for given in tasks or () for name in given.split(",")]
+    names = [name for given in tasks or () for name in given.split(",") if name]
     overrides = [*(set_ or ()), *([f"tasks={json.dumps(names)}"] if names else [])]
     overrides += [f"engine.name={engine}"] if engine else []
     return overrides + ([f"engine.base_url={base_url}"] if base_url else [])
@@ -73,9 +73,10 @@ def target_of(target: str, output: Path | None, overrides: list[str] | None) -> 
     given = overrides or []
     if not is_run(target):
         return target, output, given
-    if output or not all(override.startswith("engine.") for override in given):
+    if output or not all(override.startswith(("engine.", "likelihood=", "likelihood.")) for override in given):
         raise UsageError(
-            f"{target} is a run: its recipe is fixed; --set (but for engine.KEY), --tasks, --output go with a recipe."
+            f"{target} is a run: its recipe is fixed; --tasks, --output and --set, but for likelihood and engine.KEY, "
+            "go with a recipe."
         )
     return str(Path(target) / "recipe.yaml"), Path(target), given
 

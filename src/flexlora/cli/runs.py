@@ -153,8 +153,7 @@ def likelihood(
     folder, _ = pipeline.start(*target_of(target, output, set_), executes=False, generates=False)
     if not folder.recipe.likelihood.texts:
         raise UsageError(
-            "likelihood: the recipe names no texts; name some, e.g. --set likelihood=[codesearchnet/java] (for a run "
-            "that has begun: flexlora likelihood RUN/recipe.yaml --output RUN --set ...)."
+            "likelihood: the recipe names no texts; name some, e.g. --set likelihood=[codesearchnet/java]."
         )
     with pipeline.working(folder):
         measured = pipeline.likelihood(folder)

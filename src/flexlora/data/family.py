@@ -75,9 +75,9 @@ class Family:
             "problems": self.size,
             "languages": " ".join(self.languages),
             "prompt": f"{self.prompt} ({', '.join(self.styles)})",
-            "stop tokens": stops,
+            "stop tokens": stops or "none",
             "splits": ", ".join(self.splits) or "none",
-            "score": self.scored,
+            "score": self.scored if self.load else f"{self.scored}; no task: {self.instead}",
             "source": f"{source}; file {self.file}" if self.file else source,
             "licence": self.licence,
         }

@@ -73,8 +73,8 @@ def family_of(name: str) -> Family:
     close = difflib.get_close_matches(name, known(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UsageError(
-        f"unknown task {name!r}; there are {', '.join(family.name for family in FAMILIES)}; `flexlora tasks` says what "
-        f"each is.{hint}"
+        f"unknown task {name!r}; there are {', '.join(family.name for family in FAMILIES if family.load)}; `flexlora "
+        f"tasks` says what each is.{hint}"
     )
 
 
