@@ -130,9 +130,7 @@ def longest_filling(length: int) -> int:
 def recordable(model: Any) -> bool:
     """Whether a model's steps can be recorded, as far as that can be said beforehand."""
     base = model.get_base_model()
-    by_document = base.config._attn_implementation == ATTENTION and not getattr(
-        base, "is_gradient_checkpointing", False
-    )
+    by_document = base.config._attn_implementation == ATTENTION
     weights = next(iter(base.get_input_embeddings().parameters()))
     half = weights.is_cuda and weights.dtype in (torch.bfloat16, torch.float16)
     return by_document and half and getattr(base, "hf_quantizer", None) is None

@@ -80,7 +80,8 @@ class SupervisedLogits(_Base):  # type: ignore[misc]  # TRL has no types
         if not self._may_record or not self.model.training:
             return None
         if self._recorded is None:
-            self._may_record = self.accelerator.num_processes == 1 and recordable(self.model)
+            alone = self.accelerator.num_processes == 1 and not self.args.gradient_checkpointing
+            self._may_record = alone and recordable(self.model)
             self._recorded = Recorded(self.model, self.args.per_device_train_batch_size, self.args.max_length)
             return None
         if not self._at_once(shape_of(row["input_ids"].shape[1], len(keep))[1]):
