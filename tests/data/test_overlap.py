@@ -22,7 +22,7 @@ ALPHABET = (
 
 def problem(prompt: str, tests: str = "", task_id: str = "P/1", **more: str | None) -> Problem:
     fixed = {"task": "task", "language": "py", "prompt_style": "verbatim", "stop_tokens": ()}
-    return Problem(task_id=task_id, prompt=prompt, prefix=prompt, suffix=tests, **{**fixed, **more})  # type: ignore[arg-type]
+    return Problem(task_id=task_id, prompt=prompt, prefix=prompt, suffix=tests, **{**fixed, **more})  # type: ignore[arg-type]  # any
 
 
 def example(prompt: str, completion: str = " pass", key: str = "E/1") -> Example:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def installed(code: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.toolchains
-@pytest.mark.skipif(not os.environ.get("FLEXLORA_ALL_TOOLCHAINS"), reason="takes minutes: make test-languages")
+@pytest.mark.thorough
 def test_humaneval_in_every_installed_language(data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "multipl-e").mkdir(parents=True)
     for file in ("humaneval.jsonl", *(f"multipl-e/humaneval-{code}.jsonl" for code in LANGUAGES)):

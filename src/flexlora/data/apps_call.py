@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     function = ""
 
 
-def as_json(value):  # type: ignore[no-untyped-def]
+def as_json(value):  # type: ignore[no-untyped-def]  # its source becomes part of programs, which need no typing
     """What JSON has no word for: numpy's values are those that they stand for, of anything else its kind is written."""
     return value.tolist() if hasattr(value, "tolist") else {"no JSON value": type(value).__name__}
 

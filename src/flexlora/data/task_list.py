@@ -63,8 +63,7 @@ def _matching(name: str) -> list[str]:
     """The names that a name or pattern stands for."""
     if not glob.has_magic(name) or Path(name).is_file():
         return [name]
-    # Not Path.glob, which takes no absolute pattern.
-    files = sorted(glob.glob(name)) if name.endswith(ENDING) else None  # noqa: PTH207
+    files = sorted(glob.glob(name)) if name.endswith(ENDING) else None  # noqa: PTH207  # Path.glob: no absolute pattern
     matching = fnmatch.filter(known(), name) if files is None else files
     if not matching:
         raise UsageError(f"tasks: {name!r} matches no task; `flexlora tasks` lists them.")

@@ -8,7 +8,6 @@ from flexlora.generation.stage import (
     complete,
     encode,
     generate_samples,
-    missing_samples,
     request_samples,
     sample_seed,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "decode",
     "encode",
     "generate_samples",
-    "missing_samples",
     "refuse_unserved",
     "request_samples",
     "sample_seed",

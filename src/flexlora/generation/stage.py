@@ -139,12 +139,6 @@ def request_samples(
     _write(made, problems, path, label, len(problems) * sampling.n, len(done))
 
 
-def missing_samples(folder: Path, problems: Sequence[Problem], n: int) -> int:
-    """How many of n samples of every problem an evaluation's folder lacks."""
-    keys = {(record["task_id"], record["sample"]) for record in read_appended(SampleFiles(folder).all)}
-    return sum((problem.task_id, i) not in keys for problem in problems for i in range(n))
-
-
 def _done(problems: Sequence[Problem], path: Path, elsewhere: Path | None) -> set[tuple[str, int]]:
     """The samples of these problems that are in the files."""
     there = [*read_appended(path), *(read_appended(elsewhere) if elsewhere not in (None, path) else ())]
