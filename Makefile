@@ -1,5 +1,5 @@
 # make demo             the main job, on the tiny model: no download, no GPU, no account
-# make test             the tests; those of languages that are not installed are skipped
+# make test             the tests; but for the thorough ones and those of the heavy languages
 # make languages        installs the toolchains of all languages (1.9 GB)
 # make test-languages   the tests of the heavy languages, of all published verdicts, and all thorough ones
 # All set up everything they need first: a virtual environment in .venv, and system packages (as root).

@@ -32,11 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave `thorough` tests to `make test-languages`."""
+    """Leave `thorough` tests, and those of the heavy languages, to `make test-languages`."""
     if not os.environ.get("FLEXLORA_ALL_TOOLCHAINS"):
         for item in items:
-            if item.get_closest_marker("thorough"):
-                item.add_marker(pytest.mark.skip(reason="thorough: `make test-languages` runs it"))
+            for name in ("thorough", "toolchains"):
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=f"{name}: `make test-languages` runs it"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -147,6 +147,7 @@ def test_programs_with_tests_go_through_a_whole_run_and_what_is_left_out_is_said
     assert (task["comparison"], task["prompt_style"], task["data"]["notes"]) == ("compat", "original", [note])
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_run_killed_in_generation_and_in_execution_ends_the_same(values: dict[str, Any], tmp_path: Path) -> None:
     values |= {"arms": {}, "variants": ["base", "adapter"], "tasks": ["humaneval", "multipl-e/humaneval/java"]}

@@ -22,6 +22,9 @@ LAUNCHER = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 HALF = ["precision=bfloat16", "train.max_steps=2"]
 
 
+pytestmark = pytest.mark.thorough  # the four trainings take a minute; `test_two_processes` has one
+
+
 @pytest.fixture(scope="module")
 def runs(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs by one process, and by two: undisturbed, killed and continued, asked for by Accelerate's environment."""

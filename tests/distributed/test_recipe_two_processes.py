@@ -90,6 +90,7 @@ def kill_after(checkpoint: Path, *command: str | Path) -> None:
     group.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_processes_make_the_run_of_one_also_where_they_were_killed(recipe: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"

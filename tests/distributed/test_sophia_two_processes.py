@@ -33,9 +33,8 @@ def start(arguments: list[str], processes: int, worker: Path = WORKER) -> None:
 @pytest.mark.parametrize(
     "mode",
     [
-        "ddp",
         "fsdp2",
-        *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("hsdp", "partial", "sums", "plain")),
+        *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("ddp", "hsdp", "partial", "sums", "plain")),
     ],
 )
 def test_two_processes_estimate_as_one(mode: str, tmp_path: Path) -> None:
@@ -52,6 +51,7 @@ def test_two_processes_estimate_as_one(mode: str, tmp_path: Path) -> None:
         assert together[name] == pytest.approx(value, rel=1e-3, abs=1e-3), name
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_sharded_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path: Path) -> None:
     output = tmp_path / "seen.json"
@@ -63,6 +63,7 @@ def test_a_sharded_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path:
     assert 0.1 < seen["clipped"] < 0.9
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_mixin_under_torchrun_trains_as_alone(tmp_path: Path) -> None:
     start(["trainer", str(tmp_path / "two.pt")], processes=2)

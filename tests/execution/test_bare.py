@@ -19,7 +19,9 @@ from flexlora.execution.runner import Mode, Runner
 from flexlora.execution.sandboxed import Stopped
 
 
-@pytest.mark.parametrize("code", sorted(LIGHT))
+@pytest.mark.parametrize(
+    "code", [pytest.param(code, marks=pytest.mark.thorough if code == "ts" else ()) for code in sorted(LIGHT)]
+)
 def test_the_known_programs_are_judged_rightly(code: str) -> None:
     require({code}, sandbox="none")
     assert run_program(code, LANGUAGES[code].known_good, sandbox="none").passed

@@ -20,13 +20,21 @@ from flexlora.execution.conformance import Behaviour, behaviours, check, modes_o
 from flexlora.execution.conformance.bait import Bait
 from flexlora.execution.runner import Runner
 
-# Seconds of compiling each where all is cold: unless everything is to be run, every fourth is. The doctor runs all.
-SLOW_COMPILERS = ("cpp", "java", "ts")
+# Seconds of compiling each: one in so many is always run, and none where all is cold; of what else is cold, every second.
+ONE_IN = {"cpp": 2, "java": 2, "ts": 2}
+
+
+def is_thorough(number: int, behaviour: Behaviour, mode: Mode) -> bool:
+    one_in = ONE_IN.get(behaviour.language, 1)
+    if mode is Mode.COLD:
+        return one_in > 1 or number % 2 > 0
+    return number % one_in > 0
+
+
 CASES = [
-    pytest.param(one, mode, id=f"{one.id}-{mode}", marks=[pytest.mark.slow] if slow else [])
+    pytest.param(one, mode, id=f"{one.id}-{mode}", marks=[pytest.mark.thorough] * is_thorough(number, one, mode))
     for number, one in enumerate(behaviours())
     for mode in modes_of(one.language)
-    if not (slow := mode is Mode.COLD and one.language in SLOW_COMPILERS) or ALL or number % 8 == 0
 ]
 USER = 1000
 SUITE = """

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from programs import FAILING
 from solutions import ADD, RIGHT, WRONG
-from toolchains import each, need
+from toolchains import ALL, each, need
 
 from flexlora.data import multipl_e
 from flexlora.data.multipl_e import problems
 from flexlora.errors import UsageError
-from flexlora.execution import require, run_program
+from flexlora.execution import doctor, require, run_program
 from flexlora.execution.doctor import check
 from flexlora.execution.languages import LANGUAGES, ToolchainMissing, get_language, toolchain
 from flexlora.execution.languages import java as java_file
@@ -54,13 +54,16 @@ def test_a_toolchain_that_does_not_work_in_the_sandbox_is_refused(monkeypatch: p
         require({"py", "broken"})
 
 
-def test_the_doctor_runs_a_good_and_a_bad_program_in_each_language() -> None:
+@pytest.mark.slow
+def test_the_doctor_runs_a_good_and_a_bad_program_in_each_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = {code: LANGUAGES[code] for code in ("py", "java", "lua", "swift")}  # the last is hardly ever there
+    monkeypatch.setattr(doctor, "LANGUAGES", languages := LANGUAGES if ALL else some)
     rows = {row["name"]: row for row in check()}
     assert rows["sandbox"]["ok"]
     assert "bubblewrap" in rows["sandbox"]["version"]
-    assert rows.keys() == {"sandbox", *LANGUAGES}
+    assert rows.keys() == {"sandbox", *languages}
     assert rows["java"]["ok"]
-    for code in LANGUAGES:
+    for code in languages:
         if rows[code]["found"]:
             assert (rows[code]["ok"], rows[code]["good"], rows[code]["bad"]) == (True, "OK", "Exception"), rows[code]
         else:

@@ -270,6 +270,7 @@ def test_nothing_outlives_a_killed_driver(
     wait_until(lambda: not left_behind(marker))
 
 
+@pytest.mark.thorough
 def test_without_any_node_left_it_ends_and_says_what_to_do(start: Start) -> None:
     start()
     verdicts = execute(some_programs(80, seconds=0.05), executor="ray", cache=False)

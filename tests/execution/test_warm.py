@@ -76,6 +76,7 @@ def test_its_words_are_the_plain_commands(code: str, runner: Runner) -> None:
     assert (warm_one.stdout + warm_one.stderr).splitlines()[0] in cold.stdout + cold.stderr
 
 
+@pytest.mark.thorough
 def test_a_program_that_changes_the_library_is_left_to_the_plain_command(runner: Runner) -> None:
     # `Node` is the browser's, too: tsc finds the error in its own library's file.
     source = "interface Node { value: number }\nconst node: Node | null = null;\n"
@@ -123,8 +124,10 @@ def test_a_compiler_that_hangs_is_ended_and_the_plain_command_used(
     language = LANGUAGES["ts"]
     assert language.warm is not None
     hangs = dataclasses.replace(language.warm, compiler=lambda _: ["/bin/sh", "-c", "cat > /dev/null"])
-    short = dataclasses.replace(language, warm=hangs, compile_timeout_s=6.0)
-    monkeypatch.setitem(LANGUAGES, "ts", short)
+    monkeypatch.setitem(LANGUAGES, "ts", dataclasses.replace(language, warm=hangs, compile_timeout_s=60.0))
+    compiles = Compiler.compile
+    # Waited for in vain; the plain command then has its own time, however loaded the machine is.
+    monkeypatch.setattr(Compiler, "compile", lambda self, name, source, _: compiles(self, name, source, 0.5))
     assert verdict(runner, "ts", language.known_good).passed
     assert compilers_of(runner) == {}
 

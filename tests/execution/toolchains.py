@@ -17,7 +17,7 @@ ALL = bool(os.environ.get("FLEXLORA_ALL_TOOLCHAINS"))
 
 
 def each(codes: Iterable[str] = LANGUAGES) -> list[ParameterSet]:
-    """Languages as parameters; the heavy ones are marked `toolchains`."""
+    """Languages as parameters; the heavy ones are marked `toolchains`, and left to `make test-languages`."""
     return [pytest.param(code, marks=() if code in LIGHT else pytest.mark.toolchains) for code in codes]
 
 

@@ -96,7 +96,7 @@ def without_time(log: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "sophia"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("sophia", marks=pytest.mark.thorough)])
 def test_a_killed_training_continues_to_the_same_adapter_state_and_log(
     optimizer: str, recipe: Recipe, tmp_path: Path
 ) -> None:
