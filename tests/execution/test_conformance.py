@@ -20,7 +20,7 @@ from flexlora.execution.conformance import Behaviour, behaviours, check, modes_o
 from flexlora.execution.conformance.bait import Bait
 from flexlora.execution.runner import Runner
 
-# Seconds of compiling each: one in so many is always run, and none where all is cold; of what else is cold, every second.
+# Seconds of compiling each: one in so many is always run, and none where all is cold; of others that are cold, half.
 ONE_IN = {"cpp": 2, "java": 2, "ts": 2}
 
 
