@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flexlora import processes
 from flexlora.errors import UsageError
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a packaged one.")]
@@ -72,6 +73,7 @@ def target_of(target: str, output: Path | None, overrides: list[str] | None) -> 
     """The arguments of `pipeline.start` for a recipe, or for a run directory, whose recipe is read from it."""
     given = overrides or []
     if not is_run(target):
+        refuse_early(target, given)
         return target, output, given
     if output or not all(override.startswith(("engine.", "likelihood=", "likelihood.")) for override in given):
         raise UsageError(
@@ -79,6 +81,17 @@ def target_of(target: str, output: Path | None, overrides: list[str] | None) -> 
             "go with a recipe."
         )
     return str(Path(target) / "recipe.yaml"), Path(target), given
+
+
+def refuse_early(recipe: str, overrides: list[str]) -> None:
+    """Refuse a recipe that is missing or wrong before torch and its like are imported, which takes seconds.
+
+    Of several processes none does, as the pipeline has an error said by one of them.
+    """
+    from flexlora.recipe import load
+
+    if processes.count() == 1:
+        load(recipe, overrides)
 
 
 def engine_of(overrides: list[str]) -> Any:

@@ -27,6 +27,7 @@ from flexlora.cli.options import (
     engine_of,
     overrides_of,
     print_json,
+    refuse_early,
     refuse_given,
     target_of,
 )
@@ -48,10 +49,11 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """The main job: train every arm, evaluate and report. Running again continues."""
-    from flexlora import pipeline
-
     _refuse_probe(probe_steps, dry_run)
     overrides = overrides_of(set_, tasks, engine, base_url)
+    refuse_early(recipe, overrides)
+    from flexlora import pipeline
+
     folder, plan = pipeline.start(recipe, output, overrides, overwrite, sandbox=sandbox, executor=executor)
     _announce(plan)
     if dry_run:
@@ -80,11 +82,12 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train the adapters of a recipe, of all arms or of some."""
+    _refuse_probe(probe_steps, dry_run)
+    aim = target_of(target, output, set_)
     from flexlora import pipeline
     from flexlora.report.trainings import print_trainings
 
-    _refuse_probe(probe_steps, dry_run)
-    folder, plan = pipeline.start(*target_of(target, output, set_), overwrite, executes=False, generates=False)
+    folder, plan = pipeline.start(*aim, overwrite, executes=False, generates=False)
     if not folder.recipe.arm_names():
         raise UsageError("train: the recipe evaluates the base only; add adapter or merged to its variants.")
     unknown = set(arm or ()) - set(folder.recipe.arm_names())
@@ -147,10 +150,11 @@ def likelihood(
     target: TargetArgument, set_: SetOption = None, output: OutputOption = None, as_json: JsonOption = False
 ) -> None:
     """Measure how likely the held-out texts of a recipe are, of a run whose adapters are trained. Runs no programs."""
+    aim = target_of(target, output, set_)
     from flexlora import pipeline
     from flexlora.report.likelihood import print_likelihoods
 
-    folder, _ = pipeline.start(*target_of(target, output, set_), executes=False, generates=False)
+    folder, _ = pipeline.start(*aim, executes=False, generates=False)
     if not folder.recipe.likelihood.texts:
         raise UsageError(
             "likelihood: the recipe names no texts; name some, e.g. --set likelihood=[codesearchnet/java]."
@@ -173,10 +177,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure likelihoods, generate, execute and score, of a run whose adapters are trained."""
+    aim = target_of(target, output, overrides_of(set_, tasks, engine, base_url))
     from flexlora import pipeline
 
-    overrides = overrides_of(set_, tasks, engine, base_url)
-    folder, _ = pipeline.start(*target_of(target, output, overrides), sandbox=sandbox, executor=executor)
+    folder, _ = pipeline.start(*aim, sandbox=sandbox, executor=executor)
     with pipeline.working(folder, sandbox=sandbox, executor=executor):
         _measure(folder)
         pipeline.generate(folder, {"sandbox": sandbox, "executor": executor})
