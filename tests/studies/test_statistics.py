@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import f_oneway, norm, ttest_1samp
+from simulated import World, tolerance
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.compare import mcnemar
@@ -25,7 +26,6 @@ from flexlora.studies.statistics import (
     spread_of,
     squares_of,
 )
-from simulated import World, tolerance
 
 QUICK, LONG = 600, 4000
 WORLDS = {

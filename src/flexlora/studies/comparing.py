@@ -188,8 +188,11 @@ def _refuse_unknown(results: Results, study: Study) -> None:
     if analysis.primary:
         wanted["analysis.primary"] = [analysis.primary.config, analysis.primary.against]
     unknown = [f"{key}: {name!r}" for key, names in wanted.items() for name in names if name not in known]
+    if analysis.primary and results.tasks:
+        unknown += [f"analysis.primary.tasks: {name!r}" for name in analysis.primary.tasks if name not in results.tasks]
     if unknown:
         raise UsageError(
-            f"study {study.name}: no such configuration: {'; '.join(unknown)}. There are "
-            f"{', '.join(repr(name) for name, origin in known.items() if origin.arm is not None)}."
+            f"study {study.name}: no such configuration or task: {'; '.join(unknown)}. There are the configurations "
+            f"{', '.join(repr(name) for name, origin in known.items() if origin.arm is not None)}, and the tasks "
+            f"{', '.join(map(repr, results.tasks))}."
         )
