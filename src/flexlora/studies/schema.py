@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -69,6 +69,8 @@ class Paper(Section):
 
 class Study(Section):
     """A study: one recipe over arms, a grid and seeds."""
+
+    documented: ClassVar[str] = "docs/studies"
 
     name: str = Field("", description="Name of the study; by default its file's.")
     description: str = Field("", description="One line on what it is for.")
