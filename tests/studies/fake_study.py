@@ -128,6 +128,7 @@ def write_run(
         "environment": {"cores": 2},
     }
     write_json(run / "summary.json", score_run(run, entries, [1], name=recipe.name, provenance=provenance))
+    (run / "report.html").touch()
 
 
 def drawn(

@@ -283,7 +283,7 @@ def test_cells_that_were_evaluated_in_another_way_are_refused(
     folder = shutil.copytree(planted[0], tmp_path / "sampling")
     recipe = folder / "cells" / "none,seed=1" / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("max_new_tokens: 512", "max_new_tokens: 64"))
-    with pytest.raises(UsageError, match="sampling.max_new_tokens: 512 in .*64 in"):
+    with pytest.raises(UsageError, match=r"sampling.max_new_tokens: 512 in .*64 in"):
         analysed(folder, study, cells)
 
     folder = shutil.copytree(planted[0], tmp_path / "seed")
@@ -339,7 +339,7 @@ def test_an_arm_stands_for_its_configuration_at_the_same_point(tmp_path: Path) -
         for rank in (4, 8)
         for lam in lams
     }
-    findings, results = analysed(tmp_path, study_of(), cells_for(grid, 1))
+    _, results = analysed(tmp_path, study_of(), cells_for(grid, 1))
     assert rivals_of(results, study_of().analysis, "factors rank=8 lam=2") == ["none rank=8"]
     named = study_of(analysis={"against": ["none", "factors rank=4 lam=1"]}).analysis
     assert rivals_of(results, named, "factors rank=4 lam=2") == ["none rank=4", "factors rank=4 lam=1"]

@@ -9,6 +9,7 @@ import pytest
 from simulated import Floats, World, tolerance
 
 from flexlora.studies.fronts import (
+    Resampled,
     Sides,
     Task,
     around,
@@ -105,7 +106,7 @@ def test_points_are_spread_as_the_closed_form_says(seeds: int) -> None:
     drawn = resample(sides, resamples=8000)
     for side in (0, 1):
         for point in (0, 1):
-            found = spread_by(*(one[:, point, side] for one in (drawn.seeds, drawn.problems, drawn.answers)), sides)
+            found = spread_by(Resampled(*(one[:, point, side] for one in drawn)), sides)
             expected = spread_of(changes[side][point])
             assert found.of_seeds == pytest.approx(expected.of_seeds, rel=0.1)
             assert found.of_problems == pytest.approx(expected.of_problems, rel=0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -10,7 +10,7 @@ from flexlora.errors import UsageError
 from flexlora.studies.findings import StudyComparison, StudyScore
 from flexlora.studies.results import Answers, Results
 from flexlora.studies.schema import Analysis, Primary, Study
-from flexlora.studies.statistics import compare_arms, holm, mean_score
+from flexlora.studies.statistics import Spread, compare_arms, holm, mean_score
 
 KINDS = ("primary", "confirmatory", "exploratory")
 
@@ -51,15 +51,16 @@ def comparisons_of(results: Results, study: Study) -> list[StudyComparison]:
         UsageError: the plan names a configuration that the study does not have.
     """
     pairs = sorted(_pairs(results, study), key=lambda pair: KINDS.index(pair.kind))
-    found = [one for pair in pairs if (one := _comparison(results, pair, study.analysis.k)) is not None]
-    families: dict[str, dict[str, float]] = {}
-    for number, (one, _) in enumerate(found):
-        families.setdefault(one["family"], {})[str(number)] = one["p_value"]
-    corrected = {number: p for family in families.values() for number, p in holm(family).items()}
-    for number, (one, detectable) in enumerate(found):
-        one["p_corrected"] = corrected[str(number)]
-        one["detectable"] = detectable(len(families[one["family"]]))
-    return [one for one, _ in found]
+    found = [made for pair in pairs if (made := _comparison(results, pair, study.analysis.k)) is not None]
+    families: dict[str, list[tuple[StudyComparison, Spread]]] = {}
+    for made in found:
+        families.setdefault(made[0]["family"], []).append(made)
+    for family in families.values():
+        corrected = holm({str(number): comparison["p_value"] for number, (comparison, _) in enumerate(family)})
+        for (comparison, spread), p_corrected in zip(family, corrected.values(), strict=True):
+            comparison["p_corrected"] = p_corrected
+            comparison["detectable"] = spread.detectable(len(family))
+    return [comparison for comparison, _ in found]
 
 
 def rivals_of(results: Results, analysis: Analysis, config: str) -> list[str]:
@@ -105,8 +106,8 @@ def _is_primary(pair: Pair, first: Primary) -> bool:
     return same and pair.task in first.tasks
 
 
-def _comparison(results: Results, pair: Pair, k: int) -> tuple[StudyComparison, Callable[[int], float]] | None:
-    """A comparison without what its family says, and what is detectable by how many are corrected together."""
+def _comparison(results: Results, pair: Pair, k: int) -> tuple[StudyComparison, Spread] | None:
+    """A comparison without what its family says, and the spread of its difference; None without a common seed."""
     after = results.of(pair.config, pair.variant, pair.task)
     is_base = pair.against == results.configurations[pair.config].base
     before = results.of(pair.against, "base" if is_base else pair.variant, pair.task)
@@ -143,7 +144,7 @@ def _comparison(results: Results, pair: Pair, k: int) -> tuple[StudyComparison, 
         "gained": gained,
         "lost": lost,
     }
-    return comparison, found.spread.detectable
+    return comparison, found.spread
 
 
 def _flipped(

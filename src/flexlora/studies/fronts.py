@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,16 +42,16 @@ class Sides:
 
     @property
     def seeds(self) -> int:
-        return int(self.gain[0].changes.shape[1])
+        return len(self.gain[0].changes[0])
 
     @property
     def fewest_problems(self) -> int:
-        return min(task.changes.shape[2] for task in (*self.gain, *self.retention))
+        """Of a task."""
+        return min(len(task.problems) for task in (*self.gain, *self.retention))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resampled:
-    """Points (resamples, points, 2) of an arm, as they would have come out with others of each."""
+class Resampled(NamedTuple):
+    """Something as it would have come out with others of each, (resamples, ...)."""
 
     seeds: Floats
     problems: Floats
@@ -92,7 +93,7 @@ def areas_of(points: Floats, reference: float) -> Floats:
 
 
 def resample(sides: Sides, *, seed: int = 0, resamples: int = RESAMPLES) -> Resampled:
-    """An arm's points with other seeds, other problems, and other single answers: each by itself.
+    """An arm's points (resamples, points, 2), with other seeds, with other problems, and with other single answers.
 
     Arms of as many seeds get the same draws, so that what is drawn for two of them stays paired.
 
@@ -118,26 +119,31 @@ def resample(sides: Sides, *, seed: int = 0, resamples: int = RESAMPLES) -> Resa
     )
 
 
-def spread_by(seeds: Floats, problems: Floats, answers: Floats, sides: Sides) -> Spread:
-    """The spread of something, from its values with other seeds, problems and answers, each (resamples,).
+def spread_by(found: Resampled, sides: Sides) -> Spread:
+    """The spread of something, from its values (resamples,) with other seeds, problems and answers.
 
     As of a mean: S seeds show (S - 1) / S of their variance, and what is random in single answers is in the variance
     over seeds already, so that it is taken from that over problems.
     """
-    count = sides.seeds
-    if count < 2:
-        return Spread(of_seeds=0.0, of_problems=float(problems.var()), seeds=count, problems=sides.fewest_problems)
+    of_seeds, of_problems, of_answers = (float(values.var()) for values in found)
+    seeds, problems = sides.seeds, sides.fewest_problems
+    if seeds < 2:
+        return Spread(of_seeds=0.0, of_problems=of_problems, seeds=seeds, problems=problems)
     return Spread(
-        of_seeds=float(seeds.var()) * count / (count - 1),
-        of_problems=max(0.0, float(problems.var()) - float(answers.var())),
-        seeds=count,
-        problems=sides.fewest_problems,
+        of_seeds=of_seeds * seeds / (seeds - 1),
+        of_problems=max(0.0, of_problems - of_answers),
+        seeds=seeds,
+        problems=problems,
     )
 
 
 def spread_of_area(sides: Sides, found: Resampled, reference: float) -> Spread:
-    """The spread of the area that an arm's points enclose."""
-    return spread_by(*(areas_of(one, reference) for one in (found.seeds, found.problems, found.answers)), sides)
+    """The spread of the area that an arm's points enclose.
+
+    Args:
+        found: the arm's points, resampled.
+    """
+    return spread_by(Resampled(*(areas_of(points, reference) for points in found)), sides)
 
 
 def spread_of_difference(
@@ -145,8 +151,8 @@ def spread_of_difference(
 ) -> Spread:
     """The spread of the second arm's area minus the first's; both with the same seeds in the same order."""
     a, b = (resample(sides, seed=seed, resamples=resamples) for sides in (first, second))
-    pairs = ((b.seeds, a.seeds), (b.problems, a.problems), (b.answers, a.answers))
-    return spread_by(*(areas_of(after, reference) - areas_of(before, reference) for after, before in pairs), second)
+    differences = [areas_of(after, reference) - areas_of(before, reference) for before, after in zip(a, b, strict=True)]
+    return spread_by(Resampled(*differences), second)
 
 
 def around(estimate: float, spread: Spread, least: float, most: float) -> Interval:

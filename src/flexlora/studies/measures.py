@@ -118,7 +118,7 @@ def _parameters(adapter: Path) -> int | None:
         return None
     with path.open("rb") as file:
         head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
+    return sum(int(math.prod(tensor["shape"])) for name, tensor in head.items() if name != "__metadata__")
 
 
 def differing(provenances: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:

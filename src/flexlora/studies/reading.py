@@ -48,8 +48,8 @@ def base_path(name: str) -> str:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run has come to its scores."""
-    return (run / "summary.json").is_file()
+    """Whether a run has come to its end: its report is written last, and taken away where it is gone on with."""
+    return all((run / name).is_file() for name in ("summary.json", "report.html"))
 
 
 def read_cells(name: str, folder: Path, cells: Sequence[OfAStudy], bases: Mapping[str, Recipe]) -> Results:

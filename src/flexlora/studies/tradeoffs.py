@@ -10,6 +10,7 @@ import numpy as np
 from flexlora.errors import UsageError
 from flexlora.studies.findings import AreaDifference, Curve, Point, Tradeoffs
 from flexlora.studies.fronts import (
+    Resampled,
     Sides,
     Task,
     areas_of,
@@ -50,8 +51,8 @@ def tradeoffs_of(results: Results, study: Study) -> Tradeoffs | None:
             f"{', '.join(results.tasks)}."
         )
     arms = list(dict.fromkeys(origin.arm for origin in results.configurations.values() if origin.arm is not None))
-    places = {arm: found for arm in arms if (found := _places(results, arm, wanted))}
-    seeds = {arm: found for arm in places if (found := _seeds(results, places[arm], wanted))}
+    places = {arm: there for arm in arms if (there := _places(results, arm, wanted))}
+    seeds = {arm: common for arm in places if (common := _seeds(results, places[arm], wanted))}
     k = study.analysis.k
     sides = {arm: _sides(results, places[arm], seeds[arm], wanted, k) for arm in seeds}
     points = {arm: points_of(sides[arm]) for arm in sides}
@@ -125,10 +126,7 @@ def _curve(arm: str, places: Sequence[Place], seeds: list[int], sides: Sides, re
     means, drawn = points_of(sides), resample(sides)
     points: list[Point] = []
     for number, place in enumerate(places):
-        of_point = [
-            spread_by(*(one[:, number, side] for one in (drawn.seeds, drawn.problems, drawn.answers)), sides)
-            for side in (0, 1)
-        ]
+        of_point = [spread_by(Resampled(*(one[:, number, side] for one in drawn)), sides) for side in (0, 1)]
         gain, retention = (around(float(means[number, side]), of_point[side], -1.0, 1.0) for side in (0, 1))
         points.append(
             {
