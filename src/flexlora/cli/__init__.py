@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flexlora import processes
-from flexlora.cli import adapters, machine, programs, runs
+from flexlora.cli import adapters, machine, programs, runs, studies
 from flexlora.errors import FlexError, UsageError
 from flexlora.version import __version__
 
@@ -71,6 +71,12 @@ for command in (
     machine.doctor,
 ):
     app.command()(command)
+
+study = typer.Typer(no_args_is_help=True, help="Studies: many runs over arms, a grid and seeds, and what they show.")
+study.command()(studies.run)
+study.command()(studies.report)
+study.command("list")(studies.listing)
+app.add_typer(study, name="study")
 
 tiny = typer.Typer(no_args_is_help=True, help="The tiny model that comes with FLeX.")
 tiny.command()(machine.build)

@@ -83,14 +83,19 @@ def _compare_pair(run_a: Path, run_b: Path, before: Score, after: Score, seed: i
             f"{_name(_key(after))}: {run_a} has pass@{', '.join(before['pass_at_k'])}, {run_b} has "
             f"pass@{', '.join(after['pass_at_k'])}. Score both with a k in common."
         )
-    old, new = _results(run_a, before), _results(run_b, after)
+    old, new = scored_results(run_a, before), scored_results(run_b, after)
     return [
         comparison_record(compare(old, new, k=k, seed=seed), after, before, after["task"], after["language"], k)
         for k in ks
     ]
 
 
-def _results(run: Path, score: Score) -> TaskResults:
+def scored_results(run: Path, score: Score) -> TaskResults:
+    """The verdicts that a score of a run's summary is made of.
+
+    Raises:
+        FlexError: they are incomplete, or no longer those of the summary.
+    """
     path = run / score["path"] / "results.jsonl"
     results = read_results(path)
     found = (len(results.passes), results.samples_per_problem, dict(results.statuses))

@@ -7,7 +7,7 @@ all listed in one error. This package knows no other part of `flexlora`.
 
 from flexlora.recipe.engine import Engine
 from flexlora.recipe.evaluating import Execution, Prompting, PromptStyle, Repair, Sampling, Selection, Task
-from flexlora.recipe.files import find, load, packaged, parse_override, read_yaml
+from flexlora.recipe.files import find, is_study, load, packaged, packaged_studies, parse_override, read_yaml
 from flexlora.recipe.likelihood import Likelihood, Texts
 from flexlora.recipe.schema import (
     ARM_KEYS,
@@ -17,6 +17,7 @@ from flexlora.recipe.schema import (
     checked,
     differences,
     dumped,
+    examined,
     from_dict,
     merged,
     with_sharding,
@@ -70,11 +71,14 @@ __all__ = [
     "checked",
     "differences",
     "dumped",
+    "examined",
     "find",
     "from_dict",
+    "is_study",
     "load",
     "merged",
     "packaged",
+    "packaged_studies",
     "parse_override",
     "read_yaml",
     "with_sharding",

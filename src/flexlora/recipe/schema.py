@@ -283,6 +283,14 @@ def _is_free(key: str) -> bool:
 
 
 def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Recipe:
+    recipe, problems = examined(values, where)
+    if recipe is not None and not problems:
+        return recipe
+    raise UsageError(f"{source} is not valid:\n" + "\n".join(f"- {problem}" for problem in problems))
+
+
+def examined(values: Mapping[str, Any], where: str = "") -> tuple[Recipe | None, list[str]]:
+    """A recipe from plain values, where it can be made of them, and everything that is wrong with it or its arms."""
     recipe, problems = _check(values, where)
     arms = values.get("arms")
     for name, overrides in arms.items() if isinstance(arms, Mapping) else ():
@@ -295,9 +303,7 @@ def build(values: Mapping[str, Any], where: str, source: str = "recipe") -> Reci
         ]
         in_arm = _check(merged({**values, **NOT_AN_ARMS}, overrides), where=f"arms.{name}.")[1]
         problems += [p for p in in_arm if p.removeprefix(f"arms.{name}.") not in problems]
-    if recipe is not None and not problems:
-        return recipe
-    raise UsageError(f"{source} is not valid:\n" + "\n".join(f"- {problem}" for problem in dict.fromkeys(problems)))
+    return recipe, list(dict.fromkeys(problems))
 
 
 def _check(values: Mapping[str, Any], where: str) -> tuple[Recipe | None, list[str]]:
@@ -322,10 +328,10 @@ def _validated(section: type[S], values: Mapping[str, Any], where: str) -> tuple
     except ValidationError as error:
         # A list whose items are all wrong is also reported as too short, which would mislead.
         items = [item for item in error.errors() if item["type"] != "too_short" or item["input"] in ([], ())]
-        return None, [_describe(item, where) for item in items]
+        return None, [_describe(item, where, section) for item in items]
 
 
-def _describe(error: Any, where: str) -> str:
+def _describe(error: Any, where: str, section: type[Section]) -> str:
     """One pydantic error in words: key, what is wrong, the value."""
     # Pydantic names the branch of a union in the location (`lora.targets.tuple[...]`); users wrote only the key.
     parts = [
@@ -333,10 +339,10 @@ def _describe(error: Any, where: str) -> str:
     ]
     key = where + ".".join(map(str, parts))
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(parts[-1]), _known_keys(parts[:-1]), n=1)
-        return f"{key}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "; see `docs/reference/recipe`")
+        close = difflib.get_close_matches(str(parts[-1]), _known_keys(parts[:-1], section), n=1)
+        return f"{key}: unknown key" + (f"; did you mean {close[0]!r}?" if close else f"; see `{section.documented}`")
     if error["type"] == "missing":
-        return f"{key}: missing; every recipe needs it"
+        return f"{key}: missing; every {section.__name__.lower()} needs it"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error" and not parts:
         return f"{where}{message}"
@@ -344,9 +350,8 @@ def _describe(error: Any, where: str) -> str:
     return f"{key}: {message[0].lower() + message[1:]}{given}"
 
 
-def _known_keys(location: list[Any]) -> list[str]:
-    """The keys that are valid at a place in the recipe, for suggestions."""
-    section: Any = Recipe
+def _known_keys(location: list[Any], section: Any) -> list[str]:
+    """The keys that are valid at a place in a section, for suggestions."""
     for part in location:
         if isinstance(part, int):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -21,6 +21,9 @@ EMBEDDED = "tiny"
 
 class Section(BaseModel):
     """Base of all parts of a recipe: frozen, unknown keys refused."""
+
+    documented: ClassVar[str] = "docs/reference/recipe"
+    """Where all keys are listed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

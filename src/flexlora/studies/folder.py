@@ -1,0 +1,226 @@
+"""A study's directory: the only state of a study, and what of it is finished.
+
+    STUDY/study.yaml                the study, its recipe written out
+    STUDY/recipes/NAME.yaml         the recipe of each run, as `flexlora run` is given it
+    STUDY/bases/NAME/               ordinary runs: base and baselines
+    STUDY/cells/NAME/               ordinary runs: the cells
+    STUDY/logs/NAME.log             what each printed
+    STUDY/events.jsonl              when each was started, finished or failed
+    STUDY/study.json  results.jsonl  report.html  figures/  tables/     what it shows
+
+Running again continues. A study that grew (more seeds, arms, values of the grid) is continued; any other difference is
+refused, because the cells would not belong together.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flexlora.errors import UsageError
+from flexlora.files import write_whole
+from flexlora.folder import LOCK
+from flexlora.recipe import Recipe, differences, dumped, read_yaml
+from flexlora.studies.cells import bases_of, cells_of
+from flexlora.studies.files import read_study
+from flexlora.studies.names import value_name
+from flexlora.studies.schema import Study
+
+FILES = ("study.yaml", "events.jsonl", "study.json", "results.jsonl", "report.html")
+FOLDERS = ("recipes", "bases", "cells", "logs", "figures", "tables")
+OVERWRITING = ".overwriting"
+"""Stands in a study's directory while what was there is deleted."""
+HANDED_OVER = ("report.html",)
+"""What a run writes last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One of a study's ordinary runs: a cell, or one with a base."""
+
+    name: str
+    config: str
+    """Of a cell; `base` of the others."""
+    recipe: Recipe
+    path: Path
+    file: Path
+    """Its recipe."""
+    log: Path
+
+    def is_finished(self) -> bool:
+        """Whether its directory holds the whole run of this very recipe."""
+        try:
+            there = read_yaml(self.path / "recipe.yaml")
+        except UsageError:
+            return False  # not begun
+        return _same(there, dumped(self.recipe)) and all(
+            (self.path / name).is_file() for name in ("summary.json", *HANDED_OVER)
+        )
+
+    def is_held(self) -> bool:
+        """Whether a process works in its directory."""
+        try:
+            with (self.path / LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def prepare(self) -> None:
+        """Write its recipe where `flexlora run` is to read it, and take away what would say that it is finished."""
+        write_whole(self.file, yaml.safe_dump(dumped(self.recipe), sort_keys=False, allow_unicode=True, width=100))
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        for name in HANDED_OVER:
+            (self.path / name).unlink(missing_ok=True)
+
+
+def runs_of(study: Study, folder: Path) -> list[Run]:
+    """All runs of a study in the order in which they are started: the bases, then cells seed by seed.
+
+    So a study that is stopped half-way has as many seeds of every configuration, rather than all of some.
+    """
+    cells = cells_of(study)
+    position = {
+        (arm, seed): at for arm in study.arms for at, seed in enumerate(study.seeds_of.get(arm, study.seeds))
+    }
+    cells.sort(key=lambda cell: position[cell.arm, cell.seed])  # is stable
+    found = [("bases", name, "base", recipe) for name, recipe in bases_of(study).items()]
+    found += [("cells", cell.name, cell.config, cell.recipe) for cell in cells]
+    return [
+        Run(
+            name=name,
+            config=config,
+            recipe=recipe,
+            path=folder / kind / name,
+            file=folder / "recipes" / f"{name}.yaml",
+            log=folder / "logs" / f"{name}.log",
+        )
+        for kind, name, config, recipe in found
+    ]
+
+
+def _same(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether two dumped recipes lead to the same files; how many programs run at a time is this machine's."""
+    plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in there.items()}
+    other = {key: dict(value) if isinstance(value, Mapping) else value for key, value in wanted.items()}
+    for values in (plain, other):
+        values.get("execution", {}).pop("workers", None)
+    return plain == other
+
+
+def open_study(study: Study, folder: Path, overwrite: bool = False) -> None:
+    """Check that a directory is new, or holds this study or a smaller one. Writes nothing.
+
+    Args:
+        overwrite: accept another study; `begin_study` will delete it.
+
+    Raises:
+        UsageError: it holds another study, or other files.
+    """
+    if (folder / OVERWRITING).exists() or (_is_study(folder) and overwrite):
+        return
+    if _is_study(folder):
+        there = read_study(folder / "study.yaml")
+        if changed := differing(there, study):
+            listed = "\n".join(f"- {key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items())
+            remedy = (
+                f"What is compared was fixed when the study began. To look at its results in another way, edit "
+                f"`analysis` in {folder / 'study.yaml'}, run `flexlora study report {folder}`, and say so."
+                if all(key.startswith("analysis") for key in changed)
+                else "Use another --output, or --overwrite to delete it and start anew."
+            )
+            raise UsageError(f"{folder}: holds a different study:\n{listed}\n{remedy}")
+    elif folder.exists() and (
+        not folder.is_dir() or any(item.name not in (LOCK, ".study.yaml.partial") for item in folder.iterdir())
+    ):
+        raise UsageError(f"{folder}: not empty, and not a study's directory. Use another --output.")
+
+
+def differing(there: Study, now: Study) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys in which a study is another, rather than a larger one: key -> (there, now)."""
+    old, new = there.model_dump(mode="json"), now.model_dump(mode="json")
+    found = {f"recipe.{key}": pair for key, pair in differences(old["recipe"], new["recipe"]).items()}
+    for ours in ("recipe", "name", "description", "paper"):
+        old.pop(ours), new.pop(ours)
+    for values, study in ((old, there), (new, now)):
+        values["grid"] = {key: _named(key, choices) for key, choices in study.grid.items()}
+        values["seeds_of"] = {arm: list(study.seeds_of.get(arm, study.seeds)) for arm in study.arms}
+        del values["seeds"]
+        if not study.analysis.against:  # then what is compared with hangs on the order
+            values["analysis"]["against"] = f"the first arm, {next(iter(study.arms))}"
+    for arm, seeds in old["seeds_of"].items():
+        if arm in new["seeds_of"] and not set(seeds) <= set(new["seeds_of"][arm]):
+            found[f"seeds of {arm}"] = seeds, new["seeds_of"][arm]
+    del old["seeds_of"], new["seeds_of"]
+    if set(old["grid"]) == set(new["grid"]):
+        for key in old["grid"]:
+            new["grid"][key] = {name: new["grid"][key].get(name) for name in old["grid"][key]}
+    new["arms"] = {arm: new["arms"].get(arm) for arm in old["arms"]}
+    return found | differences(old, new)
+
+
+def _named(key: str, choices: Any) -> dict[str, Any]:
+    return dict(choices) if isinstance(choices, Mapping) else {str(value_name(value)): value for value in choices}
+
+
+def begin_study(study: Study, folder: Path, overwrite: bool = False) -> None:
+    """Make the directory this study's by writing `study.yaml`.
+
+    Args:
+        overwrite: delete what an earlier study left there, and nothing else.
+    """
+    mark = folder / OVERWRITING
+    if overwrite or mark.exists():
+        mark.touch()
+        for name in FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        mark.unlink()
+    content = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    write_whole(folder / "study.yaml", content)
+
+
+def existing_study(folder: Path) -> Study:
+    """The study in a directory.
+
+    Raises:
+        UsageError: it is not a study's directory.
+    """
+    if not _is_study(folder) or (folder / OVERWRITING).exists():
+        raise UsageError(f"{folder}: not a study's directory. `flexlora study run STUDY` makes one.")
+    return read_study(folder / "study.yaml")
+
+
+def _is_study(folder: Path) -> bool:
+    """A folder that merely holds somebody's study.yaml is none."""
+    return (folder / "study.yaml").is_file() and (folder / LOCK).exists()
+
+
+@contextmanager
+def locked_study(folder: Path) -> Iterator[None]:
+    """Hold a study's directory, so that two processes never run the same cells.
+
+    Raises:
+        UsageError: another process works in it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}). Choose another --output.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{folder}: another process is running this study; wait for it.") from error
+        yield

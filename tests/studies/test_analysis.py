@@ -1,0 +1,413 @@
+"""Studies of constructed answers: a null study finds nothing, a planted effect is found, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_study import TASKS, FakeCell, base_recipe, cells_for, drawn, study_of, write_base, write_cells
+from simulated import tolerance
+
+from flexlora.errors import FlexError, UsageError
+from flexlora.evaluation.compare import mcnemar
+from flexlora.files import append_jsonl, write_json
+from flexlora.studies.analysis import analyse_cells, numbers_of, recompute
+from flexlora.studies.comparing import rivals_of
+from flexlora.studies.findings import Findings, StudyComparison
+from flexlora.studies.results import Answers, Origin, Results, TaskProblems, load_results, write_results
+from flexlora.studies.schema import Study
+from flexlora.studies.statistics import compare_arms, holm
+
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "none": ("none", {}),
+    "factors": ("factors", {}),
+    "permuted": ("permuted", {}),
+}
+PLAN: dict[str, Any] = {
+    "arms": {"none": {}, "factors": {}, "permuted": {}},
+    "analysis": {
+        "against": ["none"],
+        "primary": {"config": "factors", "against": "permuted", "tasks": ["tiny/A/py", "tiny/A/java"]},
+        "confirmatory": ["factors", "permuted"],
+        "tradeoff": {"gain": ["tiny/A/py"], "retention": ["tiny/A/java"]},
+    },
+}
+
+
+def analysed(folder: Path, study: Study, cells: list[FakeCell]) -> tuple[Findings, Results]:
+    return analyse_cells(study, folder, cells, {"base": base_recipe()})
+
+
+def made(folder: Path, effects: dict[str, float], seeds: int = 4, **how: Any) -> tuple[Findings, Results]:
+    cells = cells_for(ARMS, seeds)
+    draw = drawn({name: effects.get(name, 0.0) for name in ARMS}, **how)
+    write_base(folder, draw)
+    write_cells(folder, cells, draw)
+    return analysed(folder, study_of(**PLAN), cells)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Findings, Results]:
+    """`factors` is better by far, in both tasks."""
+    folder = tmp_path_factory.mktemp("planted")
+    return folder, *made(folder, {"factors": 0.35}, seeds=5, seed=1)
+
+
+def one(findings: Findings, config: str, against: str, task: str = "tiny/A/java") -> StudyComparison:
+    return next(
+        found
+        for found in findings["comparisons"]
+        if (found["config"], found["against"], found["task"]) == (config, against, task)
+    )
+
+
+def test_a_null_study_finds_nothing(tmp_path: Path) -> None:
+    """Two arms from one distribution: neither the primary comparison, nor any against an arm, nor a curve differs."""
+    findings, _ = made(tmp_path, {}, seed=4)
+    assert len(findings["comparisons"]) == 2 + 2 * (3 + 2)
+    among_arms = [found for found in findings["comparisons"] if found["against"] != "base"]
+    assert len(among_arms) == 6
+    assert all(found["p_corrected"] > 0.05 and found["low"] <= 0 <= found["high"] for found in among_arms)
+    assert findings["tradeoffs"] is not None
+    assert all(curve["difference"]["p_value"] > 0.05 for curve in findings["tradeoffs"]["curves"][1:])
+
+
+def test_of_many_null_studies_few_find_anything_in_their_primary_family() -> None:
+    study = study_of(**PLAN | {"analysis": PLAN["analysis"] | {"tradeoff": None}})
+    trials, found = 150, 0
+    for trial in range(trials):
+        draw = drawn(dict.fromkeys(ARMS, 0.0), of_seed=0.1, seed=trial)
+        results = Results(study="null")
+        for task, language in TASKS.items():
+            results.tasks[task] = TaskProblems(language=language, problems=tuple(f"A/{at}" for at in range(60)))
+        for arm in ARMS:
+            results.configurations[arm] = Origin(arm=arm, point={}, base="base")
+            for task in TASKS:
+                passes = {seed: tuple(draw(arm, "adapter", task, seed).tolist()) for seed in range(4)}
+                results.answers[arm, "adapter", task] = Answers(samples=1, passes=passes)
+        primary = [one for one in numbers_of(results, study)[1] if one["family"] == "primary"]
+        assert len(primary) == 2
+        found += min(one["p_corrected"] for one in primary) < 0.05
+    assert found / trials <= 0.05 + tolerance(0.05, trials)
+
+
+def test_a_planted_effect_is_found_in_the_primary_comparison_and_nowhere_else(
+    planted: tuple[Path, Findings, Results],
+) -> None:
+    _, findings, _ = planted
+    primary = findings["comparisons"][:2]
+    assert [found["family"] for found in primary] == ["primary", "primary"]
+    assert {found["task"] for found in primary} == {"tiny/A/py", "tiny/A/java"}
+    for found in primary:
+        assert (found["config"], found["against"]) == ("factors", "permuted")
+        assert found["p_corrected"] < 0.05
+        assert found["low"] > 0
+        assert len(found["gained"]) > len(found["lost"])
+    assert one(findings, "factors", "none")["p_corrected"] < 0.05
+    assert one(findings, "permuted", "none")["p_corrected"] > 0.05
+
+
+def test_every_number_is_that_of_the_statistics_on_the_drawn_answers(planted: tuple[Path, Findings, Results]) -> None:
+    _, findings, _ = planted
+    draw = drawn({"none": 0.0, "factors": 0.35, "permuted": 0.0}, seed=1)
+
+    def values(config: str) -> Any:
+        rows = np.array([draw(config, "adapter", "tiny/A/java", seed) for seed in range(5)], dtype=float)
+        order = sorted(range(60), key=lambda number: f"A/{number}")
+        return rows[:, order]
+
+    expected = compare_arms(values("none"), values("factors"))
+    found = one(findings, "factors", "none")
+    assert found["difference"] == pytest.approx(expected.difference)
+    assert (found["low"], found["high"]) == pytest.approx((expected.interval.low, expected.interval.high))
+    assert found["p_value"] == pytest.approx(expected.p_value)
+    assert found["per_seed"] == pytest.approx((values("factors") - values("none")).mean(axis=1))
+    assert found["detectable"] == pytest.approx(expected.spread.detectable(2))
+    score = next(s for s in findings["scores"] if (s["config"], s["task"]) == ("factors", "tiny/A/java"))
+    assert score["estimate"] == pytest.approx(values("factors").mean())
+    assert score["per_seed"] == pytest.approx(values("factors").mean(axis=1))
+
+
+def test_families_are_corrected_together(planted: tuple[Path, Findings, Results]) -> None:
+    _, findings, _ = planted
+    families: dict[str, list[StudyComparison]] = {}
+    for found in findings["comparisons"]:
+        families.setdefault(found["family"], []).append(found)
+    assert set(families) == {
+        "primary",
+        *(
+            f"confirmatory against {other}: adapter tiny/A/{lang}"
+            for other in ("base", "none")
+            for lang in ("py", "java")
+        ),
+        *(f"exploratory against base: adapter tiny/A/{lang}" for lang in ("py", "java")),
+    }
+    for members in families.values():
+        corrected = holm({str(at): found["p_value"] for at, found in enumerate(members)})
+        assert [found["p_corrected"] for found in members] == list(corrected.values())
+
+
+def test_the_base_has_one_seed_that_all_are_paired_with(planted: tuple[Path, Findings, Results]) -> None:
+    _, findings, _ = planted
+    found = one(findings, "none", "base")
+    assert found["seeds"] == [0, 1, 2, 3, 4]
+    assert found["method"] == "t over seeds and problems"
+    base = next(score for score in findings["scores"] if score["config"] == "base")
+    assert (base["variant"], base["seeds"]) == ("base", [0])
+
+
+def test_a_half_finished_study_pairs_the_seeds_that_both_have_and_lists_the_rest(
+    planted: tuple[Path, Findings, Results], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(planted[0], tmp_path / "study")
+    for name in ("none,seed=0", "factors,seed=1", "factors,seed=4", *(f"permuted,seed={seed}" for seed in range(5))):
+        shutil.rmtree(folder / "cells" / name)
+    findings, results = analysed(folder, study_of(**PLAN), cells_for(ARMS, 5))
+    configurations = {found["name"]: found for found in findings["configurations"]}
+    assert configurations["none"]["unfinished"] == [0]
+    assert configurations["factors"]["seeds"] == [0, 2, 3]
+    assert configurations["permuted"]["unfinished"] == [0, 1, 2, 3, 4]
+    assert "cost" not in configurations["permuted"]
+    assert one(findings, "factors", "none")["seeds"] == [2, 3]
+    assert one(findings, "factors", "base")["seeds"] == [0, 2, 3]
+    assert (findings["cells"], findings["finished"]) == (15, 7)
+    assert not [found for found in findings["comparisons"] if "permuted" in (found["config"], found["against"])]
+    assert [curve["arm"] for curve in findings["tradeoffs"]["curves"]] == ["none", "factors"]  # type: ignore[index]
+    assert findings["tradeoffs"]["curves"][1]["difference"]["seeds"] == [2, 3]  # type: ignore[index]
+    assert "permuted" in results.configurations
+
+
+def test_one_shared_seed_is_compared_over_problems_only_and_says_so(
+    planted: tuple[Path, Findings, Results], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(planted[0], tmp_path / "study")
+    for seed in (1, 2, 3, 4):
+        shutil.rmtree(folder / "cells" / f"none,seed={seed}")
+    found = one(analysed(folder, study_of(**PLAN), cells_for(ARMS, 5))[0], "factors", "none")
+    assert (found["seeds"], found["method"]) == ([0], "one seed, so over problems only: exact McNemar")
+    assert found["p_value"] == mcnemar(len(found["gained"]), len(found["lost"]))
+
+
+def test_without_its_base_a_study_is_analysed_all_the_same(
+    planted: tuple[Path, Findings, Results], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(planted[0], tmp_path / "study")
+    shutil.rmtree(folder / "bases")
+    findings, _ = analysed(folder, study_of(**PLAN), cells_for(ARMS, 5))
+    assert findings["unfinished_bases"] == ["base"]
+    assert {found["against"] for found in findings["comparisons"]} == {"none", "permuted"}
+    assert findings["tradeoffs"]["curves"] == []  # type: ignore[index]
+
+
+def test_nothing_finished_is_no_error(tmp_path: Path) -> None:
+    findings, _ = analysed(tmp_path, study_of(**PLAN), cells_for(ARMS, 2))
+    assert (findings["finished"], findings["scores"], findings["comparisons"]) == (0, [], [])
+    assert [found["unfinished"] for found in findings["configurations"]] == [[0, 1]] * 3
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.jsonl.gz"])
+def test_every_number_can_be_had_again_from_the_compact_file_and_the_plan(
+    planted: tuple[Path, Findings, Results], tmp_path: Path, name: str
+) -> None:
+    _, findings, results = planted
+    write_results(tmp_path / name, results)
+    scores, comparisons, tradeoffs = recompute(tmp_path / name, study_of(**PLAN))
+    assert scores == findings["scores"]
+    assert comparisons == findings["comparisons"]
+    assert tradeoffs == findings["tradeoffs"]
+    assert load_results(tmp_path / name) == results
+    first = (tmp_path / name).read_bytes()
+    write_results(tmp_path / name, load_results(tmp_path / name))
+    assert (tmp_path / name).read_bytes() == first
+    assert first.startswith(b"\x1f\x8b") == name.endswith("gz")
+
+
+def test_many_samples_are_kept_as_numbers_and_pass_at_k_is_recomputed(tmp_path: Path) -> None:
+    cells = cells_for({"none": ("none", {}), "factors": ("factors", {})}, 3)
+    draw = drawn({"none": 0.0, "factors": 0.1}, samples=12)
+    write_base(tmp_path, draw, samples=12)
+    write_cells(tmp_path, cells, draw, samples=12)
+    study = study_of(arms={"none": {}, "factors": {}}, analysis={"k": 3})
+    findings, results = analysed(tmp_path, study, cells)
+    write_results(tmp_path / "results.jsonl", results)
+    assert '"passes":{"0":[' in (tmp_path / "results.jsonl").read_text()
+    assert recompute(tmp_path / "results.jsonl", study)[1] == findings["comparisons"]
+    assert {score["k"] for score in findings["scores"]} == {3}
+    assert findings["scores"][0]["estimate"] > 0.5 < findings["scores"][0]["low"] + 0.2
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: [], "schema None"),
+        (lambda lines: ['{"schema": 9}', *lines[1:]], "schema 9"),
+        (lambda lines: [*lines[:-1], lines[-1].replace('"4":"', '"4":"1')], "seed 4: not 60 numbers"),
+        (lambda lines: [*lines[:-1], lines[-1].replace('"samples":1', '"samples":0')], "numbers from 0 to 0"),
+        (lambda lines: [*lines, lines[-1]], "twice"),
+        (lambda lines: [*lines, lines[-1].replace("permuted", "other")], "no configuration"),
+        (lambda lines: [*lines, '{"arm": "x"}'], "KeyError"),
+        (lambda lines: [*lines, "{"], "not valid JSON"),
+    ],
+)
+def test_a_damaged_compact_file_is_refused_by_its_line(
+    planted: tuple[Path, Findings, Results], tmp_path: Path, damage: Any, message: str
+) -> None:
+    path = tmp_path / "results.jsonl"
+    write_results(path, planted[2])
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    with pytest.raises(UsageError, match=message):
+        load_results(path)
+
+
+def rewritten(folder: Path, cell: str, change: Any) -> None:
+    """A cell's summary with something else in it."""
+    path = folder / "cells" / cell / "summary.json"
+    summary = json.loads(path.read_bytes())
+    change(summary)
+    write_json(path, summary)
+
+
+def test_cells_that_were_evaluated_in_another_way_are_refused(
+    planted: tuple[Path, Findings, Results], tmp_path: Path
+) -> None:
+    study, cells = study_of(**PLAN), cells_for(ARMS, 5)
+    folder = shutil.copytree(planted[0], tmp_path / "data")
+    rewritten(folder, "none,seed=1", lambda s: s["provenance"]["tasks"]["tiny/A/py"]["data"].update(revision="2"))
+    with pytest.raises(UsageError, match=r"tiny/A/py: evaluated in different ways.*data.revision: '1' in .*'2' in"):
+        analysed(folder, study, cells)
+
+    folder = shutil.copytree(planted[0], tmp_path / "sampling")
+    recipe = folder / "cells" / "none,seed=1" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("max_new_tokens: 512", "max_new_tokens: 64"))
+    with pytest.raises(UsageError, match=r"sampling.max_new_tokens: 512 in .*64 in"):
+        analysed(folder, study, cells)
+
+    folder = shutil.copytree(planted[0], tmp_path / "seed")
+    recipe = folder / "cells" / "none,seed=1" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("\nseed: 1", "\nseed: 2"))
+    with pytest.raises(UsageError, match="was run with seed 2, and the study has 1"):
+        analysed(folder, study, cells)
+
+
+def test_other_problems_and_changed_verdicts_are_refused(
+    planted: tuple[Path, Findings, Results], tmp_path: Path
+) -> None:
+    study, cells = study_of(**PLAN), cells_for(ARMS, 5)
+    folder = shutil.copytree(planted[0], tmp_path / "study")
+    results = folder / "cells" / "none,seed=1" / "none" / "eval" / "adapter" / "tiny--A--py" / "results.jsonl"
+    append_jsonl(results, {"task_id": "A/60", "sample": 0, "status": "OK", "passed": True})
+    with pytest.raises(FlexError, match="changed since"):
+        analysed(folder, study, cells)
+
+    def more(summary: Any) -> None:
+        score = summary["scores"][0]
+        score["problems"], score["statuses"]["OK"] = 61, score["statuses"]["OK"] + 1
+
+    rewritten(folder, "none,seed=1", more)
+    with pytest.raises(UsageError, match=r"other problems \(61\).*\(60\).*A/60"):
+        analysed(folder, study, cells)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "message"),
+    [
+        ({"against": ["nobody"]}, "analysis.against: 'nobody'"),
+        ({"confirmatory": ["factor"]}, "analysis.confirmatory: 'factor'"),
+        ({"primary": {"config": "x", "against": "none", "tasks": ["tiny/A/py"]}}, "analysis.primary: 'x'"),
+        ({"primary": {"config": "none", "against": "factors", "tasks": ["tiny/C/py"]}}, "tiny/C/py"),
+        ({"tradeoff": {"gain": ["tiny/C/py"], "retention": ["tiny/A/py"]}}, "tiny/C/py"),
+    ],
+)
+def test_a_plan_that_names_what_is_not_there_is_refused(
+    planted: tuple[Path, Findings, Results], analysis: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        numbers_of(planted[2], study_of(arms=PLAN["arms"], analysis=analysis))
+
+
+def test_an_arm_stands_for_its_configuration_at_the_same_point(tmp_path: Path) -> None:
+    grid = {
+        f"{arm} rank={rank}" + (f" lam={lam}" if lam else ""): (
+            arm,
+            {"lora.rank": rank, **({"penalty.lam": lam} if lam else {})},
+        )
+        for arm, lams in (("none", (0,)), ("factors", (1, 2)))
+        for rank in (4, 8)
+        for lam in lams
+    }
+    _, results = analysed(tmp_path, study_of(), cells_for(grid, 1))
+    assert rivals_of(results, study_of().analysis, "factors rank=8 lam=2") == ["none rank=8"]
+    named = study_of(analysis={"against": ["none", "factors rank=4 lam=1"]}).analysis
+    assert rivals_of(results, named, "factors rank=4 lam=2") == ["none rank=4", "factors rank=4 lam=1"]
+    assert rivals_of(results, named, "none rank=8") == ["factors rank=4 lam=1"]
+
+
+def test_curves_have_every_strength_and_grid_point_above_one_reference(tmp_path: Path) -> None:
+    grid: dict[str, tuple[str, dict[str, Any]]] = {
+        "none": ("none", {}),
+        "factors lam=1": ("factors", {"penalty.lam": 1}),
+        "factors lam=2": ("factors", {"penalty.lam": 2}),
+    }
+    cells = cells_for(grid, 3)
+    draw = drawn({"none": -0.1, "factors lam=1": 0.1, "factors lam=2": 0.2})
+    write_base(tmp_path, draw)
+    write_cells(tmp_path, cells, draw, variants=["adapter@0.5", "adapter", "merged"])
+    study = study_of(analysis=PLAN["analysis"] | {"primary": None, "confirmatory": []})
+    tradeoffs = analysed(tmp_path, study, cells)[0]["tradeoffs"]
+    assert tradeoffs is not None
+    none, factors = tradeoffs["curves"]
+    assert [(point["config"], point["variant"]) for point in factors["points"]] == [
+        (f"factors lam={lam}", variant) for lam in (1, 2) for variant in ("adapter@0.5", "adapter")
+    ]
+    points = [point for curve in tradeoffs["curves"] for point in curve["points"]]
+    assert tradeoffs["reference"] == min(0.0, *(point["retention"] for point in points)) < 0
+    assert all(point["gain_low"] <= point["gain"] <= point["gain_high"] for point in points)
+    assert factors["low"] <= factors["area"] <= factors["high"]
+    assert "difference" not in none
+    assert factors["difference"]["against"] == "none"
+    assert factors["difference"]["difference"] == pytest.approx(factors["area"] - none["area"])
+
+
+def test_costs_and_a_papers_figures_stand_beside_the_studys(
+    planted: tuple[Path, Findings, Results],
+) -> None:
+    figures = [
+        {"config": "none", "measure": "tiny/A/py", "value": 40.1, "note": "n"},
+        {"config": "base", "measure": "tiny/A/py", "value": 30.0},
+        {"config": "none", "measure": "validation_loss", "value": 1.0},
+        {"config": "none", "measure": "train_minutes", "value": 10.0},
+        {"config": "none", "measure": "peak_memory_mb", "value": 3671.0},
+        {"config": "none", "measure": "humaneval", "value": 1.0},
+    ]
+    paper = {"model": "tiny", "source": "Table 1", "figures": figures}
+    study, cells = study_of(**PLAN, paper=paper), cells_for(ARMS, 5)
+    findings, _ = analysed(planted[0], study, cells)
+    rows = findings["paper"]
+    score = next(s for s in findings["scores"] if (s["config"], s["task"]) == ("none", "tiny/A/py"))
+    assert (rows[0]["ours"], rows[0]["low"]) == pytest.approx((100 * score["estimate"], 100 * score["low"]))
+    assert rows[1]["ours"] == pytest.approx(100 * findings["scores"][0]["estimate"])
+    assert [row["ours"] for row in rows[2:]] == [pytest.approx(0.52), pytest.approx(2.0), pytest.approx(1500), None]
+    assert rows[2]["low"] == pytest.approx(0.52 - 2.776 * 0.015811 / 5**0.5, abs=1e-4)
+    cost = findings["configurations"][0]["cost"]
+    assert cost["validation_loss"] == pytest.approx(0.52)
+    assert (cost["steps"], cost["train_s"], cost["trainable_parameters"]) == (20, 120, None)
+    other = study_of(**PLAN, paper=paper | {"model": "codellama/CodeLlama-7b-hf"})
+    assert analysed(planted[0], other, cells)[0]["paper"] == []
+
+
+def test_provenance_says_what_differs_between_cells(planted: tuple[Path, Findings, Results], tmp_path: Path) -> None:
+    assert planted[1]["provenance"]["differs"] == {}
+    folder = shutil.copytree(planted[0], tmp_path / "study")
+    rewritten(folder, "none,seed=1", lambda summary: summary["provenance"]["environment"].update(cores=64))
+    differs = analysed(folder, study_of(**PLAN), cells_for(ARMS, 5))[0]["provenance"]["differs"]
+    assert differs["environment.cores"]["64"] == ["cells/none,seed=1"]
+    assert len(differs["environment.cores"]["2"]) == 15
+
+
+def test_findings_are_plain_json(planted: tuple[Path, Findings, Results]) -> None:
+    findings = planted[1]
+    assert json.loads(json.dumps(findings, allow_nan=False)) == findings
