@@ -17,7 +17,8 @@ from flexlora.recipe.schema import Recipe, build, merged
 def packaged() -> dict[str, Path]:
     """Packaged recipes by name, e.g. `mbpp-java` or `paper/round1-mbpp`."""
     root = Path(str(resources.files("flexlora") / "recipes"))
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
+    found = {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
+    return {name: path for name, path in found.items() if not name.startswith("studies/")}
 
 
 def find(recipe: str) -> Path:
