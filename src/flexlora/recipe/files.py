@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,17 @@ def packaged() -> dict[str, Path]:
     return {name: path for name, path in found.items() if not name.startswith("studies/")}
 
 
+def packaged_studies() -> dict[str, Path]:
+    """Packaged studies by name; they are no recipes, and stand in a folder of their own."""
+    root = Path(str(resources.files("flexlora") / "recipes" / "studies"))
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
+
+
+def is_study(values: Mapping[str, Any]) -> bool:
+    """Whether the mapping of a YAML file is a study's, which names the recipe that a recipe would be."""
+    return "recipe" in values
+
+
 def find(recipe: str) -> Path:
     """The file of a recipe given as a path or as the name of a packaged one.
 
@@ -33,6 +44,8 @@ def find(recipe: str) -> Path:
     known = packaged()
     if recipe in known:
         return known[recipe]
+    if recipe in packaged_studies():
+        raise _is_a_study(recipe)
     close = difflib.get_close_matches(Path(recipe).stem, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UsageError(
@@ -52,12 +65,18 @@ def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = find(str(recipe))
     values = read_yaml(path)
+    if is_study(values):
+        raise _is_a_study(str(recipe))
     values.setdefault("name", path.stem)
     given = list(overrides)
     for override in given:
         values = merged(values, parse_override(override))
     source = f"recipe {path}" + "".join(f" with --set {override}" for override in given)
     return build(values, where="", source=source)
+
+
+def _is_a_study(name: str) -> UsageError:
+    return UsageError(f"{name}: a study, which is many runs; `flexlora study run {name}` runs it.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -73,7 +92,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: a recipe is a mapping of keys to values, found {type(values).__name__}.")
+        raise UsageError(f"{path}: a recipe or study is a mapping of keys to values, found {type(values).__name__}.")
     return values
 
 
