@@ -271,3 +271,31 @@ def test_samples_may_be_added_and_not_taken_away() -> None:
     )
     assert not recipe.differences(few, many)
     assert recipe.differences(many, few) == {"sampling.n": (20, 2)}
+
+
+def test_adapters_at_a_strength_are_variants_with_one_name_each() -> None:
+    found = recipe.from_dict(VALID | {"variants": ["base", "adapter", "adapter@0.50", "adapter@.25", "adapter@1.5"]})
+    assert found.variants == ("base", "adapter", "adapter@0.5", "adapter@0.25", "adapter@1.5")
+    assert [recipe.strength_of(variant) for variant in found.variants[1:]] == [1, 0.5, 0.25, 1.5]
+    assert recipe.from_dict(recipe.dumped(found)) == found
+    for wrong, said in (
+        ("adapter@1", "adapter@1 is the adapter; write adapter"),
+        ("adapter@0", "adapter@0 is the base; write base"),
+        ("adapter@2.5", "above 0 and at most 2, as in adapter@0.5 (found 'adapter@2.5')"),
+        ("adapter@-1", "found 'adapter@-1'"),
+        ("adapter@nan", "found 'adapter@nan'"),
+        ("adapter@half", "found 'adapter@half'"),
+        ("merged@0.5", "there are base, adapter, merged and adapter@NUMBER, the adapter at a strength"),
+    ):
+        assert said in refused(variants=["base", wrong]), wrong
+    assert "names something twice" in refused(variants=["adapter@0.5", "adapter@0.50"])
+
+
+def test_a_strength_needs_an_update_that_grows_with_it_and_a_model_that_is_loaded_here() -> None:
+    halved = {"variants": ["adapter@0.5"]}
+    assert "adapter@0.5 does not go with lora.use_dora" in refused(**halved, lora={"use_dora": True})
+    dora = {"lora": {"use_dora": True}}
+    assert "arms.b.variants: adapter@0.5 does not go" in refused(**halved, arms={"a": {}, "b": dora})
+    recipe.from_dict(VALID | halved | {"lora": {"use_rslora": True}})
+    recipe.from_dict(VALID | {"variants": ["adapter"]} | dora)
+    assert "adapter@0.5 is set in the loaded model" in refused(**halved, engine=SERVER)

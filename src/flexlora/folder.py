@@ -39,7 +39,7 @@ class Evaluation:
     arm: str | None
     """None for the base and the baselines."""
     variant: str
-    """`base`, `adapter`, `merged` or `baseline`."""
+    """`base`, `adapter`, `adapter@0.5`, `merged` or `baseline`."""
     model: str
     task: Task | Texts
     path: str

@@ -1,4 +1,4 @@
-"""Models as the variants of a run: the base, with an arm's adapter on top, with it merged, and the baselines."""
+"""Models as the variants of a run: the base, with an arm's adapter on top at a strength or merged, and baselines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 from flexlora import models
 from flexlora.adapters import load_adapter
+from flexlora.adapters.strength import set_strength
 from flexlora.folder import Evaluation, RunFolder
+from flexlora.recipe import strength_of
 
 T = TypeVar("T")
 
@@ -57,8 +59,10 @@ def _as_variant(run: RunFolder, model: Any, item: Evaluation) -> Any:
             model.flexlora_merged = True
         return model
     if not hasattr(model, "peft_config"):
-        return load_adapter(model, adapter, name=name)
-    if name not in model.peft_config:
+        model = load_adapter(model, adapter, name=name)
+    elif name not in model.peft_config:
         model.load_adapter(adapter, adapter_name=name)
-    model.set_adapter(name)
+    if name not in model.active_adapters:
+        model.set_adapter(name)
+    set_strength(model, name, strength_of(item.variant))
     return model

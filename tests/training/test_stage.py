@@ -224,7 +224,7 @@ def test_killed_after_the_last_checkpoint_it_trains_no_step_more(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "_save_adapter", killed)
+    monkeypatch.setattr(stage, "save_adapter", killed)
     with pytest.raises(KeyboardInterrupt):
         train_adapter(recipe, tmp_path / "killed")
     monkeypatch.undo()
@@ -252,7 +252,7 @@ def test_a_full_disk_while_training_is_said_in_one_line(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stage, "_save_adapter", full)
+    monkeypatch.setattr(stage, "save_adapter", full)
     changed = dumped(recipe)
     changed["train"] |= {"max_steps": 1}
     with pytest.raises(FlexError, match="the disk is full"):

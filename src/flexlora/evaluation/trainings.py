@@ -60,6 +60,17 @@ class Clipped(TypedDict):
     last: float
 
 
+class EarlyStopping(TypedDict):
+    """What `train.early_stopping` came to."""
+
+    stopped_at: int
+    """The last step."""
+    early: bool
+    """Whether that was before the planned end."""
+    kept: int
+    """The step whose adapter is the result."""
+
+
 class Training(TypedDict):
     """One arm's training. What its log does not have is None; a validation loss is never made up from another."""
 
@@ -75,6 +86,8 @@ class Training(TypedDict):
     validation: Validation | None
     gradient_norm: GradientNorm | None
     clipped_fraction: Clipped | None
+    early_stopping: EarlyStopping | None
+    """Of a finished training that had it; None where the last adapter is the result."""
     reached: dict[str, Reached | None]
     """By every other arm with a validation loss: when this arm reached that one's best; None for never."""
 
@@ -138,6 +151,7 @@ def _training(
         "validation": _validation(validations),
         "gradient_norm": _gradient_norm(records),
         "clipped_fraction": _clipped(_finite(records, "clipped_fraction")),
+        "early_stopping": _early_stopping(records),
         "reached": {other: first_at_or_below(loss, validations) for other, loss in others.items()}
         if validations
         else {},
@@ -182,9 +196,18 @@ def _clipped(fractions: Sequence[float]) -> Clipped | None:
     return {"mean": statistics.fmean(fractions), "last": fractions[-1]} if fractions else None
 
 
+def _early_stopping(records: Sequence[Record]) -> EarlyStopping | None:
+    last = records[-1]
+    if "kept_step" not in last:
+        return None
+    return {"stopped_at": last["step"], "early": last["stopped_early"], "kept": last["kept_step"]}
+
+
 def _in_order(records: Sequence[Record]) -> list[Record]:
-    """By step, a training line before a validation; of two lines for one, the later counts."""
-    found = {(record["step"], "eval_loss" in record): record for record in records if "step" in record}
+    """By step: a training line, a validation, what early stopping kept; of two lines for one, the later counts."""
+    found = {
+        (record["step"], "kept_step" in record, "eval_loss" in record): record for record in records if "step" in record
+    }
     return [found[key] for key in sorted(found)]
 
 

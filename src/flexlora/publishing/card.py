@@ -49,6 +49,8 @@ class Facts:
     """What it was trained on: `dataset, split, weight`, and the origin's `source, revision, sha256, records`."""
     ended: Mapping[str, Any] | None
     """The last line of the training log that has a loss."""
+    kept_step: int | None
+    """The step whose adapter early stopping kept; None where it is the last one's."""
     summary: Summary | None
     """Scores of the base, the baselines and this arm; None of a run that was not evaluated."""
     provenance: Mapping[str, Any]

@@ -195,6 +195,7 @@ def _facts(
     described = describe_base(recipe, provenance["models"][0], base)
     penalty = recipe.penalty
     name = folder.recipe.name or "run"
+    log = read_appended(folder.train(arm) / "log.jsonl")
     return Facts(
         title=f"{name}/{arm}" if folder.recipe.arms else name,
         arm=arm,
@@ -205,7 +206,8 @@ def _facts(
             portable({"dataset": asked.dataset, "split": asked.split, "weight": asked.weight, **origin})
             for asked, origin in zip(recipe.data, of_arm["data"], strict=True)
         ],
-        ended=next((r for r in reversed(read_appended(folder.train(arm) / "log.jsonl")) if "loss" in r), None),
+        ended=next((line for line in reversed(log) if "loss" in line), None),
+        kept_step=next((line["kept_step"] for line in log if "kept_step" in line), None),
         summary=summary,
         provenance=portable(
             {

@@ -35,9 +35,9 @@ from flexlora.recipe.sections import (
     TargetPreset,
     Tokenizer,
     Train,
-    Variant,
     absolute_if_local,
 )
+from flexlora.recipe.variant import Variant, strength_of
 
 __all__ = [
     "ARM_KEYS",
@@ -81,5 +81,6 @@ __all__ = [
     "packaged_studies",
     "parse_override",
     "read_yaml",
+    "strength_of",
     "with_sharding",
 ]

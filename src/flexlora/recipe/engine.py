@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from flexlora.recipe.sections import Section
+from flexlora.recipe.variant import AT
 
 EngineName = Literal["transformers", "openai"]
 OURS = frozenset({"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "n", "best_of", "stream",
@@ -109,6 +110,11 @@ class Engine(Section):
             for name in self.models
             if name not in known
         ]
+        if part := [variant for variant in variants if variant.startswith(AT)]:
+            found.append(
+                f"variants: {', '.join(part)} is set in the loaded model, and engine openai has adapters as they were "
+                "trained; use engine transformers, or leave it out"
+            )
         unnamed = [name for name in merged if "merged" in variants and name not in self.models]
         if unnamed:
             found.append(

@@ -34,9 +34,9 @@ from flexlora.recipe.sections import (
     Section,
     Tokenizer,
     Train,
-    Variant,
     absolute_if_local,
 )
+from flexlora.recipe.variant import AT, Variant
 
 S = TypeVar("S", bound=Section)
 
@@ -123,7 +123,8 @@ class Recipe(Section):
     variants: tuple[Variant, ...] = Field(
         ("base", "adapter"),
         min_length=1,
-        description="What is evaluated: `base`, `adapter` (on top of the base: the paper's unmerged), `merged`.",
+        description="What is evaluated: `base`, `adapter` (on top of the base: the paper's unmerged), `merged`, and, for a "
+        "number up to 2, `adapter@0.5`: with half of the adapter's update.",
     )
     arms: dict[str, dict[str, Any]] = Field(
         {},
@@ -186,6 +187,17 @@ class Recipe(Section):
                 f"variants: merged does not go with quantization: {self.quantization}, as the update would be rounded "
                 "to 4 bits; evaluate adapter, or merge into the unquantised base (flexlora merge), and evaluate that "
                 "model"
+            )
+        # What arms change themselves is looked at in each arm.
+        if self.lora.use_dora and not self.arms and (part := [one for one in self.variants if one.startswith(AT)]):
+            problems.append(
+                f"variants: {', '.join(part)} does not go with lora.use_dora, whose update does not grow in proportion "
+                "to the strength; leave it out, or train without DoRA"
+            )
+        if self.train.early_stopping and not self.arms and not self.validation:
+            problems.append(
+                f"train.early_stopping: {self.train.early_stopping} goes by the validation loss, and there is no "
+                "validation data; name some under validation, or set it to null"
             )
         if self.arm_names() and not self.data:
             problems.append("data: nothing to train on; name a dataset, or evaluate the model alone: variants: [base]")

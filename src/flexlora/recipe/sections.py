@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4"]
 TargetPreset = Literal["mlp", "paper", "attention", "all"]
-Variant = Literal["base", "adapter", "merged"]
 Difficulty = Literal["introductory", "interview", "competition"]
 
 EMBEDDED = "tiny"
@@ -344,6 +343,12 @@ class Train(Section):
         "end; null writes none.",
     )
     eval_steps: int = Field(50, ge=1, description="Measure the validation loss every so many steps.")
+    early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="Patience: stop after so many validations in a row (every eval_steps) without a new lowest "
+        "validation loss, and keep the adapter of the lowest. Null trains to the end and keeps the last.",
+    )
     save_steps: int = Field(50, ge=1, description="Write a checkpoint every so many steps.")
     report_to: tuple[str, ...] = Field(
         (), description="Further trackers known to transformers, e.g. [tensorboard] or [wandb]."

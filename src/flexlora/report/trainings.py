@@ -53,6 +53,14 @@ def _sentence(one: tuple[Training, Validation], first: tuple[Training, Validatio
     )
 
 
+def kept(one: Training) -> str:
+    """`stopped early, kept step 100`; empty for a training whose last adapter is the result."""
+    found = one["early_stopping"]
+    if found is None:
+        return ""
+    return f"{'stopped early, ' if found['early'] else ''}kept step {found['kept']:,}"
+
+
 def number(value: float) -> str:
     """Four digits, as 1.240 or 0.05512."""
     return f"{value:#.4g}".removesuffix(".")
@@ -102,7 +110,7 @@ def _table(trainings: Trainings) -> Table:
     for one in trainings["trainings"]:
         validation, norm, clipped = one["validation"], one["gradient_norm"], one["clipped_fraction"]
         table.add_row(
-            Text(one["arm"]),
+            Text(one["arm"] + (f"\n{kept(one)}" if one["early_stopping"] else "")),
             number(validation["best"]) if validation else "",
             f"{validation['best_at']['step']:,}" if validation else "",
             number(validation["last"]) if validation else "",

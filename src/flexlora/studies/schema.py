@@ -76,7 +76,11 @@ class Study(Section):
     description: str = Field("", description="One line on what it is for.")
     recipe: str | dict[str, Any] = Field(description="A packaged recipe's name, a path, or a recipe written out.")
     set: dict[str, Any] = Field({}, description="Laid over the recipe, in nested keys.")
-    arms: dict[str, dict[str, Any]] = Field({}, description="Instead of the recipe's arms; none means the recipe's.")
+    arms: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Instead of the recipe's arms; none means the recipe's. "
+        "An arm's `lora.init_adapter` may be `cell:ARM`: the adapter of that arm's cell with the same seed.",
+    )
     grid: dict[str, tuple[Any, ...] | dict[str, Any]] = Field(
         {},
         description="Dotted key of the recipe -> its values, or name -> value where values are long. Every arm is run "

@@ -36,12 +36,12 @@ class LogFile(TrainerCallback):  # type: ignore[misc]  # transformers has no typ
 
     Time is that of optimizer steps, with their batches, estimates of curvature and logging; not that of loading,
     validation and checkpoints. Checkpoints fall on logging steps, so their lines hold what a resumed training
-    begins from; steps that a kill undid do not count.
+    begins from; steps that a kill undid do not count. What early stopping has kept is the last line, and not from here.
     """
 
     def __init__(self, path: Path, upto: int) -> None:
         self.path = path
-        records = [record for record in read_appended(path) if record["step"] <= upto]
+        records = [record for record in read_appended(path) if record["step"] <= upto and "kept_step" not in record]
         self.written = {(record["step"], "eval_loss" in record) for record in records}
         self.train_s: float = max((record.get("train_s", 0.0) for record in records), default=0.0)
         self.peak: float | None = max((record.get("peak_memory_gb") or 0.0 for record in records), default=0.0) or None

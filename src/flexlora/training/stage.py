@@ -1,8 +1,8 @@
 """The training stage: from an arm's recipe to `train/adapter`, resumable from `train/checkpoints`.
 
 Files: `log.jsonl` (a line per logging step and per validation), `spectrum.jsonl` (the adapter's spectrum every so many
-steps), `checkpoints/checkpoint-N`, and `adapter/` in PEFT's own format; both are written aside and renamed. When the
-adapter is there, the stage is done.
+steps), `checkpoints/checkpoint-N`, with early stopping `best/step-N`, and `adapter/` in PEFT's own format; all are
+written aside and renamed. When the adapter is there, the stage is done.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ from flexlora.adapters import add_lora
 from flexlora.adapters.initial import find_initial, load_initial
 from flexlora.data.mixture import load_examples
 from flexlora.errors import FlexError
-from flexlora.progress import Advance, bar
+from flexlora.files import read_appended
+from flexlora.progress import Advance, bar, say
 from flexlora.recipe import DataSource, Optimizer, Recipe, Train
 from flexlora.training.checkpoints import last_checkpoint, step_of
 from flexlora.training.divergence import KEY
+from flexlora.training.early_stopping import EarlyStopping
 from flexlora.training.engines import refuse_engines
 from flexlora.training.log import LogFile
 from flexlora.training.memory import explained_memory
 from flexlora.training.padding_free import DocumentCollator, separate_documents
+from flexlora.training.saving import save_adapter
 from flexlora.training.sharded import shards, whole_adapter
 from flexlora.training.sharing import OwnRandomness, RightEngine, empty_example, share
 from flexlora.training.spectrum_log import SpectrumLog
@@ -69,27 +72,39 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
         files.append(SpectrumLog(folder / "spectrum.jsonl", every, recipe.penalty, upto=done))
     tokenizer = models.load_tokenizer(recipe.source(recipe.model))
     train = tokens_of(recipe, recipe.data, tokenizer)
+    stopping = _early_stopping(recipe.train, folder, done)
     trainer = make_trainer(
         recipe,
         tokenizer,
         args=training_arguments(recipe, folder / "checkpoints"),
         train=train,
         validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
-        callbacks=[*files, LogLastStep()],
+        callbacks=[*files, LogLastStep(), *([stopping] if stopping else [])],
     )
     total = planned_steps(recipe.train, len(train))
     with _explained(folder, recipe):
         with bar(label, total, done=done) as advance:
             trainer.add_callback(ShowProgress(advance))
-            if checkpoint is not None and done >= total:
+            if checkpoint is not None and (done >= total or (stopping and stopping.stops)):
                 _restore_finished(trainer, checkpoint)
             else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if recipe.validation:
             trainer.evaluate()  # the end of training, whatever eval_steps is
-        state = whole_adapter(trainer.model)
-        processes.once(lambda: _save_adapter(trainer.model, adapter, state))
+        if stopping:
+            say(f"{label}: {stopping.finish(adapter, total)}")
+        else:
+            state = whole_adapter(trainer.model)
+            processes.once(lambda: save_adapter(trainer.model, adapter, state))
     return adapter
+
+
+def _early_stopping(train: Train, folder: Path, upto: int) -> EarlyStopping | None:
+    """As far as it is at the checkpoint that training goes on from; None where it is not asked for."""
+    if train.early_stopping is None:
+        return None
+    logged = processes.once(lambda: [line for line in read_appended(folder / "log.jsonl") if line["step"] <= upto])
+    return EarlyStopping(folder, train.early_stopping, logged)
 
 
 def make_trainer(
@@ -291,12 +306,3 @@ def supervised_per_step(train: Train, tokens: Sequence[Tokens]) -> float:
 def planned_steps(train: Train, examples: int) -> int:
     """Optimizer steps of a training on so many examples an epoch."""
     return train.max_steps or math.ceil(steps_per_epoch(train, examples) * train.epochs)
-
-
-def _save_adapter(model: Any, adapter: Path, state: dict[str, torch.Tensor] | None) -> None:
-    """Write PEFT's files aside, then rename: a kill leaves no half adapter."""
-    aside = adapter.with_name(".adapter.partial")
-    if aside.exists():
-        shutil.rmtree(aside)
-    model.save_pretrained(aside, state_dict=state)
-    aside.rename(adapter)
