@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 from flexlora.report.words import (
+    count,
     difference_range,
     language_name,
     percent,
@@ -107,7 +108,7 @@ def _score_group(task: str, scores: Sequence[Score], k: str, top: float) -> Grou
     first = chosen[0]
     group = Group(
         language_name(first["language"]),
-        f"{task_name(task)}, {first['problems']} problems"
+        f"{task_name(task)}, {count(first['problems'], 'problem')}"
         + (f" × {first['samples_per_problem']} samples" if first["samples_per_problem"] > 1 else ""),
         None if base is None else 100 * base / top,
     )

@@ -66,6 +66,11 @@ def task_name(task: str) -> str:
     return PurePosixPath(task).name if task.endswith(".jsonl") else task
 
 
+def count(number: int, word: str) -> str:
+    """`1 problem`, `1,200 problems`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """0.342 -> `34.2`."""
     return f"{100 * share:.1f}"
@@ -130,7 +135,7 @@ def sentence(comparison: Comparison, problems: int, against: str | None = None) 
     """
     metric = "" if comparison["k"] == 1 else f" pass@{comparison['k']}"
     decided = verdict(comparison)
-    words = f"{decided} at {problems} problems" if decided == NO_DIFFERENCE else f"{decided} on {problems} problems"
+    words = f"{decided} {'at' if decided == NO_DIFFERENCE else 'on'} {count(problems, 'problem')}"
     return (
         f"{language_name(comparison['language'])} ({task_name(comparison['task'])}): {side_name(comparison)}{metric} "
         f"{points(comparison['difference'])} points {difference_range(comparison['low'], comparison['high'])} "
@@ -159,16 +164,16 @@ def overview(comparisons: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _spread(count: Counter[str]) -> str:
-    tasks = f"{count.total()} task{'s' if count.total() > 1 else ''}"
-    if len(count) == 1:
-        (decided,) = count
+def _spread(found: Counter[str]) -> str:
+    tasks = f"{found.total()} task{'s' if found.total() > 1 else ''}"
+    if len(found) == 1:
+        (decided,) = found
         return (
-            f"{decided} on {'both tasks' if count.total() == 2 else f'all {tasks}'}."
-            if count.total() > 1
+            f"{decided} on {'both tasks' if found.total() == 2 else f'all {tasks}'}."
+            if found.total() > 1
             else f"{decided}."
         )
-    return ", ".join(f"{decided} on {count[decided]}" for decided in VERDICTS if count[decided]) + f" of {tasks}."
+    return ", ".join(f"{decided} on {found[decided]}" for decided in VERDICTS if found[decided]) + f" of {tasks}."
 
 
 def tests_rows(summary: Summary) -> list[CasesRow]:
