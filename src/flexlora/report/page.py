@@ -17,12 +17,12 @@ from flexlora.report.audits import audits
 from flexlora.report.browser import collect
 from flexlora.report.citation import citation
 from flexlora.report.curves import VALIDATION, panels
-from flexlora.report.figures import difference_figures, fragment, score_figures
+from flexlora.report.figures import difference_figures, score_figures
 from flexlora.report.matrix import cell_text, matrix
 from flexlora.report.rendering import unbroken, write_page
 from flexlora.report.training_spectra import training_spectra
 
-SCRIPTS = ("shared.js", "flips.js", "page.js")
+SCRIPTS = ("shared.js", "page.js", "flips.js")
 FLIPS_NOTE = (
     "The two programs of a problem that one side of a comparison solves and the other does not; lines in which they "
     "differ are marked."
@@ -44,7 +44,6 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
     compared, drawn = compare_trainings(logs), panels(logs)
     browser = collect(run_dir, summary, prompts)
     context = {
-        "fragment": fragment,
         "trained": trainings,
         "likely": likelihood,
         "methods": methods,

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from flexlora.files import write_whole
 from flexlora.report import words
+from flexlora.report.figures import fragment
 
 HERE = Path(__file__).parent
 
@@ -42,7 +43,7 @@ def write_page(path: Path, template: str, scripts: Sequence[str], data: str, con
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words)
+    environment.globals.update(words=words, fragment=fragment)
     html = environment.get_template(template).render(
         policy=_policy(style, script), style=Markup(style), script=Markup(script), data=Markup(data), **context
     )

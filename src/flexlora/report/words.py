@@ -14,6 +14,10 @@ from flexlora.recipe import EMBEDDED
 
 SIGNIFICANCE = 0.05
 STRICT = "Strict: pass@1, where a program passes if all its tests do. Tests: the share of its tests that it passed."
+TINY = (
+    "The tiny model has three million parameters, and its problems are generated: this shows the method at work, "
+    "and says nothing about large models."
+)
 VERDICTS = BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 RESOURCE_LIMITS = ("OutOfMemory", "OutputLimit")
 STATUS_ORDER = ("OK", "SyntaxError", "Exception", "Timeout", *RESOURCE_LIMITS)
@@ -159,12 +163,13 @@ def overview(comparisons: Sequence[Comparison]) -> list[str]:
         pair = side_name(one), side_name(one["against"]), one["k"]
         verdicts.setdefault(pair, Counter())[verdict(one)] += 1
     return [
-        f"{side} against {other}{'' if k == 1 else f', pass@{k}'}: {_spread(count)}"
-        for (side, other, k), count in verdicts.items()
+        f"{side} against {other}{'' if k == 1 else f', pass@{k}'}: {spread(found)}"
+        for (side, other, k), found in verdicts.items()
     ]
 
 
-def _spread(found: Counter[str]) -> str:
+def spread(found: Counter[str]) -> str:
+    """`better on 1, no difference shown on 7 of 8 tasks.`"""
     tasks = f"{found.total()} task{'s' if found.total() > 1 else ''}"
     if len(found) == 1:
         (decided,) = found
@@ -243,10 +248,7 @@ def tiny_note(summary: Summary) -> str:
     scores: list[Side] = [*summary["scores"], *summary.get("likelihood", {"scores": []})["scores"]]
     if not any(score["model"] == EMBEDDED for score in scores):
         return ""
-    return (
-        "The tiny model has three million parameters, and its problems are generated: this shows the method at work, "
-        "and says nothing about large models."
-    )
+    return TINY
 
 
 def resource_note(summary: Summary) -> str:
@@ -254,7 +256,7 @@ def resource_note(summary: Summary) -> str:
     found = {limit: sum(score["statuses"].get(limit, 0) for score in summary["scores"]) for limit in RESOURCE_LIMITS}
     if not any(found.values()):
         return ""
-    listed = " and ".join(f"{count} in {limit}" for limit, count in found.items() if count)
+    listed = " and ".join(f"{samples} in {limit}" for limit, samples in found.items() if samples)
     return f"Resource limits: {listed}. These samples count as not passed and are listed apart."
 
 

@@ -81,6 +81,8 @@ class StudyComparison(Bounds):
     p_value: float
     p_corrected: float
     """By Holm over the comparisons of the same `family`."""
+    method: str
+    """What interval and p-value are from: over seeds and problems, or with one seed over problems only."""
     family: str
     """`primary`; else of what kind, against what, and where: `confirmatory against none: adapter tiny/A/java`."""
     detectable: float
@@ -107,9 +109,11 @@ class Curve(TypedDict):
     """An arm's points: over the grid and over the adapter's strength."""
 
     arm: str
+    seeds: list[int]
+    """Those that all its points have; with one, intervals are over problems only."""
     points: list[Point]
     area: float
-    """Under the best trade-off that the points allow; see `statistics.front_area`."""
+    """That the best trade-off of the points encloses, above `Tradeoffs.reference`; see `fronts.front_area`."""
     low: float
     high: float
     difference: NotRequired[AreaDifference]
@@ -120,6 +124,8 @@ class AreaDifference(Bounds):
     """Of two curves' areas, paired by seed and problem."""
 
     against: str
+    seeds: list[int]
+    """Those that both curves have."""
     difference: float
     p_value: float
 
@@ -129,6 +135,8 @@ class Tradeoffs(TypedDict):
 
     gain: list[str]
     retention: list[str]
+    reference: float
+    """The change on the target side above which areas are counted: the worst that any arm's point shows, for all."""
     curves: list[Curve]
 
 
@@ -172,6 +180,8 @@ class Findings(TypedDict):
     tradeoffs: Tradeoffs | None
     paper: list[PaperRow]
     failures: list[Failure]
+    unfinished_bases: list[str]
+    """Without a base nothing is compared with it, and there is no trade-off curve over it."""
     cells: int
     finished: int
     provenance: dict[str, Any]

@@ -10,7 +10,7 @@ their variance, and few seeds have heavier tails than a normal distribution; bot
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from flexlora.errors import UsageError
+from flexlora.evaluation.holm import holm
 from flexlora.evaluation.intervals import LEVEL, Interval
 
 Values = npt.NDArray[np.float64]
 """(seeds, problems): pass@k of each problem with each seed."""
+__all__ = ["SeedDifference", "Values", "compare_arms", "front_area", "holm"]
 RESAMPLES = 4000
 POWER = 0.8
 
@@ -132,22 +134,6 @@ def _degrees(values: Values) -> float:
     total = max(sum(mean for mean, _ in squares), -squares[2][0])
     spread = sum(mean**2 / degrees for mean, degrees in squares)
     return max(1.0, total**2 / spread) if spread else math.inf
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """P-values corrected for being several, by Holm's step-down procedure.
-
-    Returns:
-        Name -> corrected p-value, in the order given: the false-positive rate over all of them is held, whatever
-        their dependence.
-    """
-    order = sorted(p_values, key=lambda name: p_values[name])
-    corrected: dict[str, float] = {}
-    highest = 0.0
-    for rank, name in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p_values[name]))
-        corrected[name] = highest
-    return {name: corrected[name] for name in p_values}
 
 
 def front_area(points: Sequence[tuple[float, float]]) -> float:
