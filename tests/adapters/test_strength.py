@@ -92,7 +92,12 @@ def test_variants_of_several_arms_on_one_model_do_not_change_each_other(small_mo
     assert "none/eval/adapter@0.5/humaneval" in [item.path for item in items]
     # Arms in turns, and the full strength after others.
     order = [items[0], *(items[i] for i in (1, 5, 2, 6, 3, 7, 4, 8))]
-    assert [item.who() for item in order[1:5]] == ["none/adapter@0.5", "other/adapter@0.5", "none/adapter", "other/adapter"]
+    assert [item.who() for item in order[1:5]] == [
+        "none/adapter@0.5",
+        "other/adapter@0.5",
+        "none/adapter",
+        "other/adapter",
+    ]
     with_models(run, [(item, [0]) for item in order], ask)
     for item in items:
         if item.arm is None:

@@ -132,7 +132,8 @@ def test_a_run_without_arms_logs_or_prompts_renders(tmp_path: Path) -> None:
     write_report(tmp_path, summary, {})
     html = (tmp_path / "report.html").read_text("utf-8")
     assert "Nothing was compared" in html
-    assert "No training was logged in this run" in html
+    assert 'id="training"' not in html
+    assert "1 problem<" not in html
 
 
 def test_several_k_give_a_table_and_a_plot_each(tmp_path: Path) -> None:

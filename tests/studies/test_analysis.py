@@ -14,13 +14,14 @@ from simulated import tolerance
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.compare import mcnemar
+from flexlora.evaluation.holm import holm
 from flexlora.files import append_jsonl, write_json
 from flexlora.studies.analysis import analyse_cells, numbers_of, recompute
 from flexlora.studies.comparing import rivals_of
 from flexlora.studies.findings import Findings, StudyComparison
 from flexlora.studies.results import Answers, Origin, Results, TaskProblems, load_results, write_results
 from flexlora.studies.schema import Study
-from flexlora.studies.statistics import compare_arms, holm
+from flexlora.studies.statistics import compare_arms
 
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),

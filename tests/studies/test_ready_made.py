@@ -150,7 +150,11 @@ def test_round_2_is_round_1_s_adapter_and_its_own_recipe_s_settings() -> None:
                 **getattr(wanted, section).model_dump(),
                 **({"learning_rate": wanted.optimizer.peak_learning_rate} if section == "optimizer" else {}),
             }
-    for arm, recipe in (("round1", "round1-mbpp"), ("round4", "round4-fourier-merged"), ("round5", "round5-fourier-mlp")):
+    for arm, recipe in (
+        ("round1", "round1-mbpp"),
+        ("round4", "round4-fourier-merged"),
+        ("round5", "round5-fourier-mlp"),
+    ):
         alone = from_dict(read_yaml(find(f"paper/{recipe}")))
         found = next(r for _, name, r in configurations(study("paper-rounds")) if name == arm)
         for section in ("data", "penalty", "lora", "optimizer", "train", "precision", "sampling"):

@@ -56,7 +56,9 @@ def begun(folder: Path) -> dict[str, int]:
 
 def test_every_run_is_run_once_bases_first_then_seed_by_seed(study: Study, tmp_path: Path) -> None:
     running.run_study(study, tmp_path / "out", workers=1)
-    started = [event["run"] for event in read_appended(tmp_path / "out" / "events.jsonl") if event["event"] == "started"]
+    started = [
+        event["run"] for event in read_appended(tmp_path / "out" / "events.jsonl") if event["event"] == "started"
+    ]
     assert started == ["base", "a,seed=0", "b,seed=0", "a,seed=1", "b,seed=1"]
     running.run_study(study, tmp_path / "out", workers=1)
     assert begun(tmp_path / "out") == dict.fromkeys(started, 1), "nothing is run twice"

@@ -16,12 +16,12 @@ from simulated import World, tolerance
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.compare import mcnemar
+from flexlora.evaluation.holm import holm
 from flexlora.evaluation.intervals import paired_bootstrap, wilson
 from flexlora.studies.statistics import (
     SEEDS_AND_PROBLEMS,
     Spread,
     compare_arms,
-    holm,
     mean_score,
     spread_of,
     squares_of,

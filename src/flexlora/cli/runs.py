@@ -191,21 +191,32 @@ def evaluate(
             _finish(folder, as_json)
 
 
-def report(run: RunArgument, as_json: JsonOption = False) -> None:
+def report(
+    run: RunArgument,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="DIR", help="Write figures (SVG) and tables (LaTeX, CSV) for papers here."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Write a run's report.html, and print its tables."""
     from flexlora import folder, pipeline
     from flexlora.evaluation.schema import read_summary
+    from flexlora.report.exports import write_run_exports
     from flexlora.report.terminal import print_summary
     from flexlora.report.trainings import print_trainings
 
     run_folder = folder.existing(run)
     page = pipeline.report(run_folder)
+    exported = write_run_exports(run, read_summary(run), export) if export is not None else []
     if as_json:
-        print_json({"report": str(page)})
+        print_json({"report": str(page), **({"exported": [str(path) for path in exported]} if exported else {})})
     else:
         print_summary(read_summary(run))
         print_trainings(pipeline.trainings(run_folder))
         typer.echo(f"report: {page}")
+        if export is not None:
+            typer.echo(f"figures and tables: {export / 'figures'}, {export / 'tables'} ({len(exported)} files)")
 
 
 def compare(run_a: RunArgument, run_b: RunArgument, as_json: JsonOption = False) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from flexlora.evaluation.schema import Score, Summary
 from flexlora.files import Record, read_appended
-from flexlora.report.words import language_name, score_name, side_name
+from flexlora.report.words import language_name, score_name, side_name, task_name
 
 MOST_SAMPLES = 2_000
 MOST_CHARACTERS = 4_000
@@ -35,6 +35,8 @@ class Browser:
     embedded: int
     total: int
     flipped_left_out: int
+    flips: int
+    """Comparisons in which a problem flipped."""
 
 
 def collect(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, str], str]) -> Browser:
@@ -50,27 +52,30 @@ def collect(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, str], s
     # Two passes, so that of many long samples no more than one variant's are in memory.
     for entry, score in enumerate(summary["scores"]):
         others.append([])
-        for order, sample in enumerate(_samples(run_dir / score["path"])):
+        for order, sample in enumerate(samples_of(run_dir / score["path"])):
             notes = flips.get((side_name(score), score["task"], str(sample["task_id"])), [])
             (flipped if notes else others[-1]).append((entry, order))
     mixed = [item for turn in zip_longest(*others) for item in turn if item is not None]
     chosen = set((flipped + mixed)[:MOST_SAMPLES])
     samples = []
     for entry, score in enumerate(summary["scores"]):
-        for order, sample in enumerate(_samples(run_dir / score["path"])):
+        for order, sample in enumerate(samples_of(run_dir / score["path"])):
             if (entry, order) in chosen:
-                sample["flips"] = flips.get((side_name(score), score["task"], str(sample["task_id"])), [])
-                samples.append(_encode(entry, score, sample, texts))
+                key = score["task"], str(sample["task_id"])
+                made = encoded(entry, sample, texts.setdefault(key, len(texts)))
+                samples.append({**made, "flips": flips.get((side_name(score), *key), [])})
     data = {
         "entries": [_entry(score, summary) for score in summary["scores"]],
         "prompts": [_short(prompts.get(key, "")) for key in texts],
         "samples": samples,
+        "flips": _pairs(summary, samples),
     }
     return Browser(
         json=to_inert_json(data),
         embedded=len(chosen),
         total=len(flipped) + len(mixed),
         flipped_left_out=max(0, len(flipped) - MOST_SAMPLES),
+        flips=len(data["flips"]),
     )
 
 
@@ -78,6 +83,52 @@ def to_inert_json(value: Any) -> str:
     """JSON that is safe inside a `<script type="application/json">` element, whatever the strings hold."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def flip_pairs(
+    flips: Mapping[str, Sequence[str]],
+    left: Mapping[str, Sequence[int]],
+    right: Mapping[str, Sequence[int]],
+    samples: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Two samples for every flipped problem, one that shows it on each side; none where a side has no sample here.
+
+    Args:
+        flips: `gained` and `lost` -> problems.
+        left: problem -> places in `samples`, of what is compared with.
+        right: those of the side in question.
+        samples: as the page's script reads them.
+    """
+
+    def first(places: Sequence[int], passing: bool) -> int:
+        return next((at for at in places if (samples[at]["status"] == "OK") == passing), places[0])
+
+    return [
+        {
+            "id": task_id,
+            "kind": kind,
+            "left": first(left[task_id], kind == "lost"),
+            "right": first(right[task_id], kind == "gained"),
+        }
+        for kind, task_ids in flips.items()
+        for task_id in task_ids
+        if left.get(task_id) and right.get(task_id)
+    ]
+
+
+def _pairs(summary: Summary, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For every comparison in which a problem flipped (once for any k): its name and its pairs of samples."""
+    entries = {(side_name(score), score["task"]): entry for entry, score in enumerate(summary["scores"])}
+    places: dict[int, dict[str, list[int]]] = {}
+    for at, sample in enumerate(samples):
+        places.setdefault(sample["entry"], {}).setdefault(sample["id"], []).append(at)
+    compared = {}
+    for one in summary["comparisons"]:
+        side, against, task = side_name(one), side_name(one["against"]), one["task"]
+        left, right = (places.get(entries.get((name, task), -1), {}) for name in (against, side))
+        pairs = flip_pairs({"gained": one["gained"], "lost": one["lost"]}, left, right, samples)
+        compared[f"{side} against {against}, {task_name(task)}"] = pairs
+    return [{"name": name, "pairs": pairs} for name, pairs in compared.items() if pairs]
 
 
 def _flips(summary: Summary) -> dict[FlipKey, list[dict[str, str]]]:
@@ -99,7 +150,7 @@ def _flips(summary: Summary) -> dict[FlipKey, list[dict[str, str]]]:
     return flips
 
 
-def _samples(folder: Path) -> Iterator[Record]:
+def samples_of(folder: Path) -> Iterator[Record]:
     """Samples with their verdicts; the last record of a key counts, as in scoring."""
     verdicts = {_key(record): record for record in read_appended(folder / "results.jsonl")}
     samples = {_key(record): record for record in read_appended(folder / "samples.jsonl")}
@@ -123,8 +174,13 @@ def _entry(score: Score, summary: Summary) -> dict[str, Any]:
     }
 
 
-def _encode(entry: int, score: Score, sample: Record, texts: dict[tuple[str, str], int]) -> dict[str, Any]:
-    task_id = str(sample["task_id"])
+def encoded(entry: int, sample: Record, prompt: int | None) -> dict[str, Any]:
+    """One sample with its verdict (under `verdict`), as the page's scripts read it.
+
+    Args:
+        entry: its place among the page's entries.
+        prompt: its prompt's place among the page's prompts; None where the page has none.
+    """
     verdict = sample["verdict"]
     tests = verdict.get("tests")
     facts: Sequence[tuple[str, Any]] = (
@@ -138,14 +194,13 @@ def _encode(entry: int, score: Score, sample: Record, texts: dict[tuple[str, str
     )
     return {
         "entry": entry,
-        "id": task_id,
+        "id": str(sample["task_id"]),
         "sample": int(sample["sample"]),
-        "prompt": texts.setdefault((score["task"], task_id), len(texts)),
+        "prompt": prompt,
         "completion": _short(sample.get("completion")),
         "status": str(verdict.get("status", NOT_RUN)),
         "stdout": _short(verdict.get("stdout")),
         "stderr": _short(verdict.get("stderr")),
-        "flips": sample["flips"],
         "facts": [[name, _fact(value)] for name, value in facts if value is not None],
     }
 

@@ -31,6 +31,18 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A point with its intervals, in a box of 1000 x 1000."""
+
+    x: float
+    y: float
+    across: tuple[float, float] | None = None
+    """Where its interval in x ends."""
+    along: tuple[float, float] | None = None
+    """Where its interval in y ends."""
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     arm: str
     index: int
@@ -41,6 +53,9 @@ class Curve:
     """Where the curve is one point only, its place in that box."""
     first: str
     last: str
+    band: str = ""
+    """For an SVG polygon in that box: what the seeds span."""
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +84,14 @@ def panels(logs: Mapping[str, Sequence[Record]]) -> list[Panel]:
         logs: arm -> lines of its log.
     """
     drawn = (
-        _panel(title, "second" if over == "train_s" else over, {arm: _points(logs[arm], name, over) for arm in logs})
+        _panel(title, "second" if over == "train_s" else over, {arm: points_of(logs[arm], name, over) for arm in logs})
         for name, over, title in METRICS
         if name not in OF_THE_PENALTY or any(record.get(name) for records in logs.values() for record in records)
     )
     return [panel for panel in drawn if panel is not None]
 
 
-def _points(records: Sequence[Record], name: str, over: str) -> list[Point]:
+def points_of(records: Sequence[Record], name: str, over: str) -> list[Point]:
     return [
         (float(record[over]), float(record[name]))
         for record in records
@@ -85,12 +100,12 @@ def _points(records: Sequence[Record], name: str, over: str) -> list[Point]:
 
 
 def _panel(title: str, by: str, by_arm: Mapping[str, Sequence[Point]]) -> Panel | None:
-    finite = {arm: _in_order(points) for arm, points in by_arm.items()}
+    finite = {arm: in_order(points) for arm, points in by_arm.items()}
     everything = [point for points in finite.values() for point in points]
     if not everything:
         return None
     places, values = zip(*everything, strict=True)
-    y_values = _nice(min(values), max(values))
+    y_values = nice(min(values), max(values))
     bottom, top = y_values[0], y_values[-1]
     left, right = min(0.0, *places), max(*places, 1.0)
 
@@ -100,7 +115,7 @@ def _panel(title: str, by: str, by_arm: Mapping[str, Sequence[Point]]) -> Panel 
     curves = []
     for index, (arm, points) in enumerate(finite.items()):
         if points:
-            placed = [place(point) for point in _thin(points)]
+            placed = [place(point) for point in thin(points)]
             curves.append(
                 Curve(
                     arm,
@@ -114,14 +129,14 @@ def _panel(title: str, by: str, by_arm: Mapping[str, Sequence[Point]]) -> Panel 
     return Panel(
         title,
         [(100 * (top - y) / (top - bottom), f"{y:.4g}") for y in y_values],
-        [(100 * (x - left) / (right - left), f"{x:,.0f}") for x in _x_ticks(left, right)],
+        [(100 * (x - left) / (right - left), f"{x:,.0f}") for x in x_ticks(left, right)],
         curves,
         sum(not _drawable(value) for points in by_arm.values() for _, value in points),
         by=by,
     )
 
 
-def _in_order(points: Sequence[Point]) -> list[Point]:
+def in_order(points: Sequence[Point]) -> list[Point]:
     """Finite points from left to right; a step logged twice counts with its last value."""
     return sorted({at: value for at, value in points if _drawable(value)}.items())
 
@@ -130,7 +145,7 @@ def _drawable(value: float) -> bool:
     return isfinite(value) and abs(value) <= 1e100
 
 
-def _thin(points: Sequence[Point]) -> Sequence[Point]:
+def thin(points: Sequence[Point]) -> Sequence[Point]:
     """At most `MOST_POINTS` points: each stretch's lowest and highest stay, so that no spike is lost."""
     if len(points) <= MOST_POINTS:
         return points
@@ -144,7 +159,7 @@ def _thin(points: Sequence[Point]) -> Sequence[Point]:
     ]
 
 
-def _nice(low: float, high: float) -> list[float]:
+def nice(low: float, high: float) -> list[float]:
     """Round values at even distance, three to six of them, from below `low` to above `high`."""
     span = high - low
     if span <= 1e-9 * max(abs(low), abs(high), 1e-90):
@@ -155,6 +170,6 @@ def _nice(low: float, high: float) -> list[float]:
     return [i * step for i in range(first, max(last, first + 1) + 1)]
 
 
-def _x_ticks(left: float, right: float) -> list[float]:
-    inside = [x for x in _nice(left, right) if left <= x <= right and x == round(x)]
+def x_ticks(left: float, right: float) -> list[float]:
+    inside = [x for x in nice(left, right) if left <= x <= right and x == round(x)]
     return inside[:: 1 + len(inside) // 5]

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 from flexlora.report.words import (
+    count,
     difference_range,
     language_name,
     percent,
@@ -42,6 +43,12 @@ class Row:
     low: float
     high: float
     comparison: Comparison | None = None
+    note: str = ""
+    """Said below the value."""
+    dots: tuple[float, ...] = ()
+    """Each seed's own value."""
+    bar: bool = False
+    """Drawn as a bar from the left, its interval over its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +75,12 @@ def score_figures(summary: Summary) -> list[Figure]:
     figures = []
     for k in dict.fromkeys(k for score in summary["scores"] for k in score["pass_at_k"]):
         scores = [score for score in summary["scores"] if k in score["pass_at_k"]]
-        top = _round_up(max(score["pass_at_k"][k]["high"] for score in scores))
+        top = round_up(max(score["pass_at_k"][k]["high"] for score in scores))
         figures.append(
             Figure(
                 f"pass@{k}",
                 "% of problems",
-                _ticks(0, top),
+                ticks(0, top),
                 [_score_group(task, scores, k, top) for task in _tasks(scores)],
             )
         )
@@ -86,13 +93,13 @@ def difference_figures(summary: Summary) -> list[Figure]:
     pairs = dict.fromkeys((one["k"], side_name(one["against"])) for one in summary["comparisons"])
     for k, against in sorted(pairs, key=lambda pair: pair[1] != "base"):
         chosen = [one for one in summary["comparisons"] if (one["k"], side_name(one["against"])) == (k, against)]
-        reach = _round_up(max(max(-one["low"], one["high"], abs(one["difference"])) for one in chosen))
+        reach = round_up(max(max(-one["low"], one["high"], abs(one["difference"])) for one in chosen))
         groups = []
         for task in dict.fromkeys(one["task"] for one in chosen):
             rows = [_difference_row(one, reach) for one in chosen if one["task"] == task]
             language = next(one["language"] for one in chosen if one["task"] == task)
             groups.append(Group(language_name(language), task_name(task), 50.0, rows))
-        figures.append(Figure(f"pass@{k} against {against}", "points", _ticks(-reach, reach), groups))
+        figures.append(Figure(f"pass@{k} against {against}", "points", ticks(-reach, reach), groups))
     return figures
 
 
@@ -107,7 +114,7 @@ def _score_group(task: str, scores: Sequence[Score], k: str, top: float) -> Grou
     first = chosen[0]
     group = Group(
         language_name(first["language"]),
-        f"{task_name(task)}, {first['problems']} problems"
+        f"{task_name(task)}, {count(first['problems'], 'problem')}"
         + (f" × {first['samples_per_problem']} samples" if first["samples_per_problem"] > 1 else ""),
         None if base is None else 100 * base / top,
     )
@@ -147,14 +154,14 @@ def _tasks(scores: Sequence[Score]) -> list[str]:
     return list(dict.fromkeys(score["task"] for score in scores))
 
 
-def _round_up(share: float) -> float:
-    """The next whole 10 % (5 % where it is small), so that the axis ends on a tick."""
+def round_up(share: float) -> float:
+    """The end of an axis: the next whole 10 % (5 % where it is small), so that the axis ends on a tick."""
     step = 0.05 if share <= 0.2 else 0.1
     return max(step, ceil(round(share / step, 9)) * step)
 
 
-def _ticks(low: float, high: float) -> list[Tick]:
-    """Five ticks or so, each a multiple of 5 or 10 %."""
+def ticks(low: float, high: float) -> list[Tick]:
+    """Of an axis of shares: five ticks or so, each a multiple of 5 or 10 %."""
     span = high - low
     step = next(step for step in (0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0) if span / step <= 5)
     first, last = ceil(round(low / step, 9)), int(round(high / step, 9))

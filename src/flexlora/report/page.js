@@ -1,7 +1,5 @@
-"use strict";
-// The browser of samples. Completions and outputs are hostile text: they are only ever set as textContent.
+// The browser of samples.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const form = document.getElementById("filters");
 const list = document.getElementById("list");
 const FIELDS = ["variant", "task", "status", "flip", "q"];
@@ -9,13 +7,6 @@ const PAGE = 25;
 let page = 0;
 let allOpen = false;
 let shown = [];
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 
 function fillSelect(name, values) {
   for (const value of new Set(values)) form.elements[name].append(new Option(value, value));
@@ -46,19 +37,6 @@ function matches(sample, filters) {
     && (!filters.q || matchesText(sample, filters.q));
 }
 
-function block(title, text) {
-  const part = element("div", "part");
-  part.append(element("h4", "", title));
-  if (text) {
-    const code = element("pre", "", text);
-    code.tabIndex = 0;
-    part.append(code);
-  } else {
-    part.append(element("p", "soft", "empty"));
-  }
-  return part;
-}
-
 function fillBody(body, sample) {
   if (body.childElementCount) return;
   const parts = element("div", "parts");
@@ -70,7 +48,7 @@ function fillBody(body, sample) {
   same.type = "button";
   same.addEventListener("click", () => apply({ task: entryOf(sample).task, q: `id:${sample.id}` }, true));
   const foot = element("p", "facts", facts);
-  foot.append(" ", same);
+  foot.append(" ", same, ...flipButtons(sample));
   body.append(parts, foot);
 }
 
@@ -149,9 +127,8 @@ function apply(filters, scroll) {
 }
 
 function readFragment() {
-  const fragment = location.hash.slice(1);
-  if (!fragment.includes("=")) return; // a plain link to a section
-  const filters = Object.fromEntries(new URLSearchParams(fragment));
+  const filters = fragmentFields();
+  if (!filters || "comparison" in filters) return; // a plain link to a section, or one to a flipped problem
   allOpen = filters.open === "1";
   apply(filters, true);
 }
@@ -163,22 +140,24 @@ function turn(step) {
   document.getElementById("samples").scrollIntoView();
 }
 
-fillSelect("variant", data.entries.map((entry) => entry.name));
-fillSelect("task", data.entries.map((entry) => entry.task));
-fillSelect("status", data.samples.map((sample) => sample.status).sort());
-form.hidden = false;
 let waiting = 0;
-form.addEventListener("input", () => {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => { page = 0; refresh(); remember(); }, 120);
-});
-form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("reset", () => setTimeout(() => { page = 0; refresh(); remember(); }));
-for (const end of ["", "-bottom"]) {
-  document.getElementById("previous" + end).addEventListener("click", () => turn(-1));
-  document.getElementById("next" + end).addEventListener("click", () => turn(1));
+if (form) {  // a run without samples has none
+  fillSelect("variant", data.entries.map((entry) => entry.name));
+  fillSelect("task", data.entries.map((entry) => entry.task));
+  fillSelect("status", data.samples.map((sample) => sample.status).sort());
+  form.hidden = false;
+  form.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { page = 0; refresh(); remember(); }, 120);
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(() => { page = 0; refresh(); remember(); }));
+  for (const end of ["", "-bottom"]) {
+    document.getElementById("previous" + end).addEventListener("click", () => turn(-1));
+    document.getElementById("next" + end).addEventListener("click", () => turn(1));
+  }
+  document.getElementById("unfold").addEventListener("click", () => { allOpen = !allOpen; draw(); remember(); });
+  window.addEventListener("hashchange", readFragment);
+  refresh();
+  readFragment();
 }
-document.getElementById("unfold").addEventListener("click", () => { allOpen = !allOpen; draw(); remember(); });
-window.addEventListener("hashchange", readFragment);
-refresh();
-readFragment();

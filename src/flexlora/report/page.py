@@ -1,33 +1,32 @@
 """`report.html`: one self-contained page of a run, made from its files.
 
-Nothing leaves the page: styles, script and data are inside it, and its content security policy allows only that
-one style and that one script (by hash), so that not even an injected tag could load or run anything.
+How it is put together, so that nothing leaves it, is in `rendering`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from flexlora.evaluation.published import CAVEATS, published_for
 from flexlora.evaluation.schema import Comparison, Score, Side, Summary
 from flexlora.evaluation.trainings import compare_trainings, read_logs
-from flexlora.files import write_whole
-from flexlora.report import likelihood, methods, trainings, words
+from flexlora.report import cost, likelihood, merge, methods, trainings, words
+from flexlora.report.audits import audits
 from flexlora.report.browser import collect
+from flexlora.report.citation import citation
 from flexlora.report.curves import VALIDATION, panels
-from flexlora.report.figures import difference_figures, fragment, score_figures
+from flexlora.report.figures import difference_figures, score_figures
 from flexlora.report.matrix import cell_text, matrix
+from flexlora.report.rendering import unbroken, write_page
 from flexlora.report.training_spectra import training_spectra
 
-HERE = Path(__file__).parent
+SCRIPTS = ("shared.js", "page.js", "flips.js")
+FLIPS_NOTE = (
+    "The two programs of a problem that one side of a comparison solves and the other does not; lines in which they "
+    "differ are marked."
+)
 
 
 def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, str], str]) -> Path:
@@ -41,52 +40,47 @@ def write_report(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, st
         UsageError: a damaged line in a file of the run; names it.
         FlexError: the page cannot be written.
     """
-    style, script = (HERE / "page.css").read_text("utf-8"), (HERE / "page.js").read_text("utf-8")
     logs = read_logs(run_dir, _arms(run_dir, summary))
     compared, drawn = compare_trainings(logs), panels(logs)
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(words=words, fragment=fragment, trained=trainings)
-    environment.globals.update(likely=likelihood, methods=methods, cell_text=cell_text)
     browser = collect(run_dir, summary, prompts)
-    html = environment.get_template("page.html.j2").render(
-        summary=summary,
-        policy=_policy(style, script),
-        style=Markup(style),
-        script=Markup(script),
-        data=Markup(browser.json),
-        browser=browser,
-        sentences=[
-            (words.verdict(one), _unbroken(words.sentence(one, words.problems_of(summary, one))))
+    context = {
+        "trained": trainings,
+        "likely": likelihood,
+        "methods": methods,
+        "cell_text": cell_text,
+        "summary": summary,
+        "browser": browser,
+        "sentences": [
+            (words.verdict(one), unbroken(words.sentence(one, words.problems_of(summary, one))))
             for one in summary["comparisons"]
         ],
-        tables=[_score_table(summary, k) for k in _ks(summary)],
-        languages=matrix(summary),
-        overlap=words.overlap_notes(summary, named=None),
-        tests_rows=words.tests_rows(summary),
-        likelihoods=summary.get("likelihood"),
-        models=dict.fromkeys(score["model"] for score in _measured(summary)),
-        statuses=words.statuses_in_order(summary),
-        score_figures=score_figures(summary),
-        difference_figures=difference_figures(summary),
-        arms=list(logs),
-        unlogged=[arm for arm, records in logs.items() if not records],
-        trainings=compared["trainings"],
-        training_sentences=[line.replace(" %", "\u00a0%") for line in trainings.sentences(compared)],
-        panels=[[one for one in drawn if (one.title == VALIDATION) == which] for which in (True, False)],
-        spectra=training_spectra(run_dir, list(logs)),
-        published=_published(summary),
-        caveats=CAVEATS,
-        provenance=json.dumps(summary["provenance"], indent=2, ensure_ascii=False),
-    )
-    # Outputs may hold lone surrogates, which UTF-8 cannot; browsers show them as this character anyway.
-    write_whole(run_dir / "report.html", re.sub("[\ud800-\udfff]", "\ufffd", html))
-    return run_dir / "report.html"
+        "tables": [_score_table(summary, k) for k in _ks(summary)],
+        "languages": matrix(summary),
+        "overlap": words.overlap_notes(summary, named=None),
+        "tests_rows": words.tests_rows(summary),
+        "likelihoods": summary.get("likelihood"),
+        "models": dict.fromkeys(score["model"] for score in _measured(summary)),
+        "statuses": words.statuses_in_order(summary),
+        "score_figures": score_figures(summary),
+        "difference_figures": difference_figures(summary),
+        "flips_note": FLIPS_NOTE,
+        "arms": list(logs),
+        "unlogged": [arm for arm, records in logs.items() if not records],
+        "trainings": compared["trainings"],
+        "training_sentences": [line.replace(" %", "\u00a0%") for line in trainings.sentences(compared)],
+        "panels": [[one for one in drawn if (one.title == VALIDATION) == which] for which in (True, False)],
+        "spectra": training_spectra(run_dir, list(logs)),
+        "audits": audits(run_dir),
+        "merge": merge,
+        "training_costs": cost.training_costs(run_dir, compared["trainings"]),
+        "program_costs": cost.program_costs(run_dir, summary),
+        "cost_note": cost.NOTE,
+        "published": _published(summary),
+        "caveats": CAVEATS,
+        "provenance": json.dumps(summary["provenance"], indent=2, ensure_ascii=False),
+        "citation": citation("run", summary["name"], run_dir / "summary.json", summary["provenance"]),
+    }
+    return write_page(run_dir / "report.html", "page.html.j2", SCRIPTS, browser.json, context)
 
 
 def _arms(run_dir: Path, summary: Summary) -> list[str]:
@@ -98,20 +92,6 @@ def _arms(run_dir: Path, summary: Summary) -> list[str]:
 def _measured(summary: Summary) -> list[Side]:
     """Everything with a score or a likelihood."""
     return [*summary["scores"], *(summary["likelihood"]["scores"] if "likelihood" in summary else ())]
-
-
-def _unbroken(sentence: str) -> str:
-    """The sentence with its interval and its p-value kept from being split between lines."""
-    return re.sub(r"\[[^\]]*\]|p [=<] \S+|\S+ points|\d+ problems", lambda m: m[0].replace(" ", "\u00a0"), sentence)
-
-
-def _policy(style: str, script: str) -> str:
-    own = f"style-src {_hash(style)}; script-src {_hash(script)}"
-    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _ks(summary: Summary) -> list[str]:

@@ -28,6 +28,7 @@ from flexlora.report.words import (
     WORSE,
     CasesRow,
     chance_note,
+    count,
     data_notes,
     is_humaneval,
     language_name,
@@ -222,7 +223,7 @@ def _score_table(summary: Summary, columns: Sequence[str], k: str) -> Table:
 
 def _size(score: Score) -> str:
     samples = score["samples_per_problem"]
-    return f"{score['problems']} problems" + (f" × {samples}" if samples > 1 else "")
+    return count(score["problems"], "problem") + (f" × {samples}" if samples > 1 else "")
 
 
 def _score_cell(score: Score | None, k: str, difference: Comparison | None) -> Text:

@@ -76,7 +76,15 @@ def training_spectra(run_dir: Path, arms: Sequence[str]) -> TrainingSpectra:
     Raises:
         UsageError: a damaged line; names it.
     """
-    logs = {arm: _usable(read_appended(run_dir / arm / "train" / "spectrum.jsonl")) for arm in arms}
+    return spectra_of({arm: usable(read_appended(run_dir / arm / "train" / "spectrum.jsonl")) for arm in arms})
+
+
+def spectra_of(logs: Mapping[str, Sequence[Record]]) -> TrainingSpectra:
+    """The same of logs.
+
+    Args:
+        logs: arm -> usable lines of its `spectrum.jsonl`; empty for one without.
+    """
     factors = dict.fromkeys((log[-1]["view"], factor) for log in logs.values() if log for factor in log[-1]["bands"])
     several_views = len({view for view, _ in factors}) > 1
     titles = {key: f"{key[1]} (view {key[0]})" if several_views else key[1] for key in factors}
@@ -100,7 +108,7 @@ def relative(record: Record, factor: str) -> list[float | None]:
     return [band / (energy * share) if energy and share else None for band, share in pairs]
 
 
-def _usable(log: Sequence[Record]) -> list[Record]:
+def usable(log: Sequence[Record]) -> list[Record]:
     """Lines whose figures are all finite: those of a diverging training say nothing about frequencies."""
     return [record for record in log if all(map(isfinite, record["energy"].values()))]
 

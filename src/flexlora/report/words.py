@@ -14,6 +14,10 @@ from flexlora.recipe import EMBEDDED
 
 SIGNIFICANCE = 0.05
 STRICT = "Strict: pass@1, where a program passes if all its tests do. Tests: the share of its tests that it passed."
+TINY = (
+    "The tiny model has three million parameters, and its problems are generated: this shows the method at work, "
+    "and says nothing about large models."
+)
 VERDICTS = BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 RESOURCE_LIMITS = ("OutOfMemory", "OutputLimit")
 STATUS_ORDER = ("OK", "SyntaxError", "Exception", "Timeout", *RESOURCE_LIMITS)
@@ -64,6 +68,11 @@ def language_name(code: str) -> str:
 def task_name(task: str) -> str:
     """A task as it is, a file of tasks without its folder."""
     return PurePosixPath(task).name if task.endswith(".jsonl") else task
+
+
+def count(number: int, word: str) -> str:
+    """`1 problem`, `1,200 problems`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def percent(share: float) -> str:
@@ -130,7 +139,7 @@ def sentence(comparison: Comparison, problems: int, against: str | None = None) 
     """
     metric = "" if comparison["k"] == 1 else f" pass@{comparison['k']}"
     decided = verdict(comparison)
-    words = f"{decided} at {problems} problems" if decided == NO_DIFFERENCE else f"{decided} on {problems} problems"
+    words = f"{decided} {'at' if decided == NO_DIFFERENCE else 'on'} {count(problems, 'problem')}"
     return (
         f"{language_name(comparison['language'])} ({task_name(comparison['task'])}): {side_name(comparison)}{metric} "
         f"{points(comparison['difference'])} points {difference_range(comparison['low'], comparison['high'])} "
@@ -154,21 +163,22 @@ def overview(comparisons: Sequence[Comparison]) -> list[str]:
         pair = side_name(one), side_name(one["against"]), one["k"]
         verdicts.setdefault(pair, Counter())[verdict(one)] += 1
     return [
-        f"{side} against {other}{'' if k == 1 else f', pass@{k}'}: {_spread(count)}"
-        for (side, other, k), count in verdicts.items()
+        f"{side} against {other}{'' if k == 1 else f', pass@{k}'}: {spread(found)}"
+        for (side, other, k), found in verdicts.items()
     ]
 
 
-def _spread(count: Counter[str]) -> str:
-    tasks = f"{count.total()} task{'s' if count.total() > 1 else ''}"
-    if len(count) == 1:
-        (decided,) = count
+def spread(found: Counter[str]) -> str:
+    """`better on 1, no difference shown on 7 of 8 tasks.`"""
+    tasks = f"{found.total()} task{'s' if found.total() > 1 else ''}"
+    if len(found) == 1:
+        (decided,) = found
         return (
-            f"{decided} on {'both tasks' if count.total() == 2 else f'all {tasks}'}."
-            if count.total() > 1
+            f"{decided} on {'both tasks' if found.total() == 2 else f'all {tasks}'}."
+            if found.total() > 1
             else f"{decided}."
         )
-    return ", ".join(f"{decided} on {count[decided]}" for decided in VERDICTS if count[decided]) + f" of {tasks}."
+    return ", ".join(f"{decided} on {found[decided]}" for decided in VERDICTS if found[decided]) + f" of {tasks}."
 
 
 def tests_rows(summary: Summary) -> list[CasesRow]:
@@ -238,10 +248,7 @@ def tiny_note(summary: Summary) -> str:
     scores: list[Side] = [*summary["scores"], *summary.get("likelihood", {"scores": []})["scores"]]
     if not any(score["model"] == EMBEDDED for score in scores):
         return ""
-    return (
-        "The tiny model has three million parameters, and its problems are generated: this shows the method at work, "
-        "and says nothing about large models."
-    )
+    return TINY
 
 
 def resource_note(summary: Summary) -> str:
@@ -249,7 +256,7 @@ def resource_note(summary: Summary) -> str:
     found = {limit: sum(score["statuses"].get(limit, 0) for score in summary["scores"]) for limit in RESOURCE_LIMITS}
     if not any(found.values()):
         return ""
-    listed = " and ".join(f"{count} in {limit}" for limit, count in found.items() if count)
+    listed = " and ".join(f"{samples} in {limit}" for limit, samples in found.items() if samples)
     return f"Resource limits: {listed}. These samples count as not passed and are listed apart."
 
 

@@ -19,8 +19,8 @@ import yaml
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.recipe import ARM_KEYS, Recipe, dumped, from_dict
-from flexlora.studies.cells import Cell, bases_of, cells_of
 from flexlora.studies import processes
+from flexlora.studies.cells import Cell, bases_of, cells_of
 from flexlora.studies.schema import Study
 from flexlora.studies.workers import cores, visible_gpus
 

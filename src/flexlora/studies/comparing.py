@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from flexlora.errors import UsageError
+from flexlora.evaluation.holm import holm
 from flexlora.studies.findings import StudyComparison, StudyScore
 from flexlora.studies.results import Answers, Results
 from flexlora.studies.schema import Analysis, Primary, Study
-from flexlora.studies.statistics import Spread, compare_arms, holm, mean_score
+from flexlora.studies.statistics import Spread, compare_arms, mean_score
 
 KINDS = ("primary", "confirmatory", "exploratory")
 

@@ -47,7 +47,9 @@ def load_study(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Study
     path = find_study(str(name_or_path))
     values = read_yaml(path)
     if not is_study(values):
-        kind = f"a recipe; `flexlora run {name_or_path}` runs it" if "model" in values else "no study: it has no `recipe`"
+        kind = (
+            f"a recipe; `flexlora run {name_or_path}` runs it" if "model" in values else "no study: it has no `recipe`"
+        )
         raise UsageError(f"{path}: {kind}. `flexlora recipes` lists recipes and studies.")
     values.setdefault("name", path.stem)
     given = list(overrides)

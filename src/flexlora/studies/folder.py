@@ -89,9 +89,7 @@ def runs_of(study: Study, folder: Path) -> list[Run]:
     So a study that is stopped half-way has as many seeds of every configuration, rather than all of some.
     """
     cells = cells_of(study)
-    position = {
-        (arm, seed): at for arm in study.arms for at, seed in enumerate(study.seeds_of.get(arm, study.seeds))
-    }
+    position = {(arm, seed): at for arm in study.arms for at, seed in enumerate(study.seeds_of.get(arm, study.seeds))}
     cells.sort(key=lambda cell: position[cell.arm, cell.seed])  # is stable
     found = [("bases", name, "base", recipe) for name, recipe in bases_of(study).items()]
     found += [("cells", cell.name, cell.config, cell.recipe) for cell in cells]

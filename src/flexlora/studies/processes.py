@@ -43,9 +43,7 @@ def order(run: Run, *, threads: int, gpu: str | None = None, sandbox: str = "bub
     command = [*flexlora(), "run", str(run.file), "--output", str(run.path), "--sandbox", sandbox]
     if run.recipe.execution.workers is None:
         command += ["--set", f"execution.workers={threads}"]
-    return Order(
-        name=run.name, command=tuple(command), log=run.log, environment=environment(threads=threads, gpu=gpu)
-    )
+    return Order(name=run.name, command=tuple(command), log=run.log, environment=environment(threads=threads, gpu=gpu))
 
 
 def flexlora() -> tuple[str, ...]:

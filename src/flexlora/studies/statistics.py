@@ -11,7 +11,6 @@ intervals against simulations with known truth.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -234,22 +233,6 @@ def _over_problems(before: Values, after: Values, spread: Spread) -> SeedDiffere
         spread=spread,
         method=ONE_SEED + method,
     )
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """P-values corrected for being several, by Holm's step-down procedure.
-
-    Returns:
-        Name -> corrected p-value, in the order given: the false-positive rate over all of them is held, whatever
-        their dependence.
-    """
-    order = sorted(p_values, key=lambda name: p_values[name])
-    corrected: dict[str, float] = {}
-    highest = 0.0
-    for rank, name in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p_values[name]))
-        corrected[name] = highest
-    return {name: corrected[name] for name in p_values}
 
 
 def _table(values: Any) -> Values:

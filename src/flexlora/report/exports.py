@@ -1,0 +1,102 @@
+"""Figures and tables for papers: SVG, LaTeX and CSV, of a study and of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from flexlora.evaluation.schema import Summary
+from flexlora.evaluation.trainings import read_logs
+from flexlora.files import write_whole
+from flexlora.report import figures, run_tables, study_figures, study_words
+from flexlora.report.curves import Panel, panels
+from flexlora.report.latex import Table, comma_separated, latex
+from flexlora.report.study_curves import grid_panels, numeric_keys, tradeoff_panel
+from flexlora.report.study_tables import study_tables
+from flexlora.report.study_training import study_spectra, training_panels
+from flexlora.report.svg import panel_svg, plot_svg
+from flexlora.report.training_spectra import training_spectra
+from flexlora.studies.findings import Findings
+
+Drawn = list[tuple[str, str]]
+"""(name of the file without its ending, SVG)"""
+
+
+def write_exports(folder: Path, findings: Findings) -> list[Path]:
+    """Write a study's `figures/*.svg` and `tables/*.{tex,csv}`, and give their paths.
+
+    Args:
+        folder: the study, whose cells the training curves are read from.
+
+    Raises:
+        UsageError: a damaged line in a cell's log; names it.
+        FlexError: a file cannot be written.
+    """
+    configurations = study_words.drawn(findings)
+    names = [one["name"] for one in configurations]
+    drawn = [
+        *_plots("scores", study_figures.score_figures(findings)),
+        *(one for kind in study_words.KINDS for one in _plots(kind, study_figures.difference_figures(findings, kind))),
+        *_panels("training", training_panels(folder, configurations), names),
+        *_panels("spectrum", study_spectra(folder, configurations).panels, names),
+    ]
+    for key in numeric_keys(findings) if findings["scores"] else ():
+        curves, grid = grid_panels(findings, key)
+        drawn += _panels(f"grid-{key.rpartition('.')[2]}", grid, curves)
+    tradeoffs = findings["tradeoffs"]
+    if tradeoffs and tradeoffs["curves"]:
+        arms = [curve["arm"] for curve in tradeoffs["curves"]]
+        drawn.append(("tradeoff", panel_svg(tradeoff_panel(tradeoffs), arms)))
+    return _write(folder, drawn, study_tables(findings))
+
+
+def write_run_exports(run_dir: Path, summary: Summary, folder: Path) -> list[Path]:
+    """Write a run's figures and tables to `figures/` and `tables/` of a folder, and give their paths.
+
+    Raises:
+        UsageError: a damaged line in a log; names it.
+        FlexError: a file cannot be written.
+    """
+    arms = list(dict.fromkeys(score["arm"] for score in summary["scores"] if score["arm"]))
+    drawn = [
+        *_plots("scores", figures.score_figures(summary)),
+        *_plots("differences", figures.difference_figures(summary)),
+        *_panels("training", panels(read_logs(run_dir, arms)), arms),
+        *_panels("spectrum", training_spectra(run_dir, arms).panels, arms),
+    ]
+    return _write(folder, drawn, run_tables.run_tables(run_dir, summary))
+
+
+def _plots(name: str, made: Sequence[figures.Figure]) -> Drawn:
+    """Where there are several, named by what each is of or against too."""
+    return [
+        (name if len(made) == 1 else f"{name}-{_flat(one.title.rpartition(' comparisons ')[2])}", plot_svg(one))
+        for one in made
+    ]
+
+
+def _panels(name: str, made: Sequence[Panel], names: Sequence[str]) -> Drawn:
+    titles = [one.title for one in made]
+    return [
+        (
+            f"{name}-{_flat(one.title if titles.count(one.title) == 1 else f'{one.title} by {one.by}')}",
+            panel_svg(one, names),
+        )
+        for one in made
+    ]
+
+
+def _write(folder: Path, drawn: Drawn, tables: Sequence[Table]) -> list[Path]:
+    files = {folder / "figures" / f"{name}.svg": text for name, text in drawn}
+    for table in tables:
+        files[folder / "tables" / f"{table.name}.tex"] = latex(table)
+        files[folder / "tables" / f"{table.name}.csv"] = comma_separated(table)
+    for path, text in files.items():
+        write_whole(path, re.sub("[\ud800-\udfff]", "\ufffd", text))
+    return list(files)
+
+
+def _flat(title: str) -> str:
+    """`Java, tiny/A/java` -> `java-tiny-a-java`."""
+    return re.sub(r"[^a-z0-9@.+]+", "-", title.lower()).strip("-.")
