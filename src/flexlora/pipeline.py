@@ -141,18 +141,19 @@ def working(run: RunFolder, overwrite: bool = False, **how: Unpack[How]) -> Iter
         yield
 
 
-def train(run: RunFolder, arms: Sequence[str] = (), probe: bool = True) -> None:
+def train(run: RunFolder, arms: Sequence[str] = (), probe: bool = True, callbacks: Sequence[Any] = ()) -> None:
     """Train the adapters of all arms, or of some; finished ones are left alone. Writes `trainings.json`.
 
     Args:
         arms: by default all.
         probe: take two steps of every arm that begins anew on its longest batches first, before any is trained.
+        callbacks: further `transformers.TrainerCallback`s.
     """
     wanted = arms or run.recipe.arm_names()
     if probe:
         probe_arms(run, processes.once(lambda: [arm for arm in wanted if starts_fresh(run.train(arm))]))
     for arm in wanted:
-        train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}")
+        train_adapter(run.recipe.arm(arm), run.train(arm), label=f"train {arm}", callbacks=callbacks)
         models.free_memory()
     if wanted and processes.is_first():
         write_json(run.path / "trainings.json", trainings(run))

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flexlora import processes
-from flexlora.cli import adapters, machine, programs, runs, studies
+from flexlora.cli import adapters, machine, programs, runs, search, studies
 from flexlora.errors import FlexError, UsageError
 from flexlora.version import __version__
 
@@ -63,6 +63,7 @@ for command in (
     programs.score,
     runs.report,
     runs.compare,
+    search.search,
     adapters.spectrum,
     adapters.merge,
     adapters.export,

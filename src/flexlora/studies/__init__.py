@@ -9,4 +9,5 @@ fronts      what trade-off curves enclose
 comparing   its scores and comparisons; tradeoffs, its curves; measures, its costs and a paper's figures
 analysis    all of it, from a folder
 findings    what `study.json` holds
+search      another thing: trials of drawn values, judged on validation problems only
 """

@@ -45,13 +45,16 @@ from flexlora.training.tokens import Tokens, tokenise_all
 from flexlora.training.trainer import PaddingFreeTrainer, RecipeTrainer
 
 
-def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
+def train_adapter(
+    recipe: Recipe, folder: Path, label: str = "train", callbacks: Sequence[TrainerCallback] = ()
+) -> Path:
     """Train the adapter of one arm, or continue where a killed training stopped.
 
     Args:
         recipe: the arm's recipe (`Recipe.arm`).
         folder: the arm's `train` folder.
         label: shown beside the progress bar.
+        callbacks: further ones; an error that one raises ends the training.
 
     Returns:
         The folder of the finished adapter.
@@ -84,7 +87,8 @@ def train_adapter(recipe: Recipe, folder: Path, label: str = "train") -> Path:
     total = planned_steps(recipe.train, len(train))
     with _explained(folder, recipe):
         with bar(label, total, done=done) as advance:
-            trainer.add_callback(ShowProgress(advance))
+            for callback in (ShowProgress(advance), *callbacks):
+                trainer.add_callback(callback)
             if checkpoint is not None and (done >= total or (stopping and stopping.stops)):
                 _restore_finished(trainer, checkpoint)
             else:

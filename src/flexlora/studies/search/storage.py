@@ -1,0 +1,182 @@
+"""The trials of a search, which workers of one machine or several share, and those that a killed worker left behind.
+
+They are in a journal in the search's folder (Optuna's `JournalStorage`), which a shared file system will do for, or in
+a database. What may not happen twice at once is done under a lock of the folder: drawing a trial, counting those that
+there are, and taking over what was left. A worker holds a lock of its own for as long as it lives; a trial that is
+running while its worker's lock is free has lost its process. It is marked as failed, and enqueued again, to go on in
+its folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flexlora.errors import FlexError, UsageError
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+JOURNAL = "trials.journal"
+WORKERS = "workers"
+NAME = "search"
+ATTEMPTS = 3
+"""Processes that a trial may lose before it counts as failed for good."""
+STARTUP_DRAWS = 10
+"""Trials that are drawn at random before the sampler learns from them."""
+
+
+def require_optuna() -> None:
+    """Refuse to search without Optuna, and keep it quiet where it is.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise UsageError("search needs Optuna: pip install 'flexlora[search]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+
+def open_trials(folder: Path, url: str | None = None) -> optuna.Study:
+    """The trials of a folder: (source gain, target retention), both to be made great.
+
+    Args:
+        url: of a database, e.g. `postgresql://USER@HOST/NAME`; None for the journal in the folder.
+
+    Raises:
+        UsageError: there is no such database.
+    """
+    import optuna
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    require_optuna()
+    storage: optuna.storages.BaseStorage
+    if url is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        mend(folder / JOURNAL)
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    else:
+        try:
+            storage = RDBStorage(url)
+        except Exception as error:  # of SQLAlchemy, its drivers and the database
+            raise UsageError(
+                f"--storage {url}: cannot be opened ({type(error).__name__}: {error}). It is the URL of a database, "
+                "e.g. sqlite:////folder/trials.db; without it trials are in the search's folder."
+            ) from error
+    return optuna.create_study(
+        study_name=NAME if url is None else f"{NAME} {folder.resolve().name}",
+        directions=["maximize", "maximize"],
+        storage=storage,
+        load_if_exists=True,
+    )
+
+
+def mend(journal: Path) -> None:
+    """Cut off a last line that a killed process left torn; the next one would be lost with it."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not journal.is_file() or journal.stat().st_size == 0:
+        return
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    try:
+        content = journal.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(journal, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def claiming(folder: Path) -> Iterator[None]:
+    """The lock under which trials are drawn, counted and taken over."""
+    with (folder / ".claim.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def worker(folder: Path) -> Iterator[str]:
+    """Be a worker of this folder: its name, and its lock for as long as the block lasts."""
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    path = folder / WORKERS / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield name
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def is_alive(folder: Path, name: str | None) -> bool:
+    """Whether a worker holds its lock."""
+    path = folder / WORKERS / f"{name}.lock"
+    if name is None or not path.is_file():
+        return False
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def take_over(study: optuna.Study, folder: Path) -> list[int]:
+    """Mark trials whose process is gone as failed, and enqueue them again; to be called under `claiming`.
+
+    Returns:
+        Their numbers.
+    """
+    from optuna.trial import TrialState
+
+    lost = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if not is_alive(folder, trial.user_attrs.get("worker"))
+    ]
+    for trial in lost:
+        study.tell(trial.number, state=TrialState.FAIL)
+        attempt = int(trial.user_attrs.get("attempt", 1))
+        if attempt < ATTEMPTS and trial.params:
+            kept = {"folder": folder_of(trial), "attempt": attempt + 1}
+            study.enqueue_trial(trial.params, user_attrs=kept)
+    return [trial.number for trial in lost]
+
+
+def folder_of(trial: FrozenTrial | optuna.Trial) -> str:
+    """A trial's run directory, relative to the search's: that of the trial that it goes on with, or its own."""
+    return str(trial.user_attrs.get("folder", f"trials/{trial.number}"))
+
+
+def sampler(seed: int, drawn: int) -> optuna.samplers.BaseSampler:
+    """Optuna's TPE for several objectives, seeded by how many trials there are: workers draw no trial twice."""
+    import optuna
+
+    return optuna.samplers.TPESampler(
+        seed=seed * 1_000_003 + drawn, multivariate=True, group=True, n_startup_trials=STARTUP_DRAWS
+    )
+
+
+@contextmanager
+def once(folder: Path, name: str) -> Iterator[None]:
+    """A lock for what one worker does and the others wait for."""
+    try:
+        lock = (folder / f".{name}.lock").open("w")
+    except OSError as error:
+        raise FlexError(f"{folder}: cannot be written ({error.strerror}).") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
