@@ -128,9 +128,7 @@ def configurations_of(study: Study) -> tuple[list[Configuration], list[str]]:
             names = {key: name for key, (name, _) in zip(own, chosen, strict=True)}
             values = {key: value for key, (_, value) in zip(own, chosen, strict=True)}
             plain = {key: names[key] if isinstance(study.grid[key], Mapping) else values[key] for key in own}
-            found.append(
-                Configuration(name=configuration_name(arm, names, keys), arm=arm, point=plain, values=values)
-            )
+            found.append(Configuration(name=configuration_name(arm, names, keys), arm=arm, point=plain, values=values))
     return found, problems
 
 

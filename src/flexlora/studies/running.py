@@ -17,7 +17,7 @@ from flexlora.progress import say
 from flexlora.studies.checking import check_study
 from flexlora.studies.events import Events, last_words
 from flexlora.studies.findings import Failure, Findings
-from flexlora.studies.folder import Run, begin_study, existing_study, locked_study, open_study, runs_of
+from flexlora.studies.folder import Run, begin_study, existing_study, is_held, locked_study, open_study, runs_of
 from flexlora.studies.progress import Progress
 from flexlora.studies.schema import Executor, Study
 from flexlora.studies.workers import Workers, local_workers
@@ -144,7 +144,7 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
 def _next(waiting: deque[Run]) -> Run | None:
     """The first that no other process works in, as one of a killed study may for a moment; taken out."""
     for run in waiting:
-        if not run.is_held():
+        if not is_held(run.path):
             waiting.remove(run)
             return run
     return None
