@@ -171,7 +171,8 @@ class RayWorkers:
             listed = "\n".join(f"- {problem}" for problem in problems)
             raise UsageError(
                 f"These nodes of the Ray cluster cannot run the study:\n{listed}\nPut --output on a file system that "
-                "all nodes share at the same path, install the same FLeX on each, or take a node out by `ray stop` on it."
+                "all nodes share at the same path, and install the same FLeX on each; or take a node out of the "
+                "cluster with `ray stop` on it."
             )
 
 

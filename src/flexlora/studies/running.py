@@ -114,7 +114,7 @@ def _workers(executor: Executor, count: int | None, parameters: int | None, sand
 def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Events) -> list[Failure]:
     """Run all of `todo`; returns those that failed."""
     waiting, begun = deque(todo), dict[str, tuple[float, bool]]()
-    held_since = time.monotonic()
+    held_since: float | None = None
     with Progress(runs, todo, workers, events) as progress:
         try:
             while waiting or begun:
@@ -128,8 +128,8 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
                 for run, exit_code in workers.ended():
                     since, resumed = begun.pop(run.name)
                     _record(run, exit_code, time.monotonic() - since, resumed, events, progress)
-                held_since = time.monotonic() if begun else held_since
-                if waiting and time.monotonic() - held_since > HELD_S:
+                held_since = (held_since or time.monotonic()) if waiting and not begun else None
+                if held_since is not None and time.monotonic() - held_since > HELD_S:
                     run = waiting.popleft()
                     error = f"another process is working in {run.path}; wait for it, or end it"
                     events.add(run.name, "failed", error=error, resumed=True, wall_s=0.0)
