@@ -128,9 +128,7 @@ def configurations_of(study: Study) -> tuple[list[Configuration], list[str]]:
             names = {key: name for key, (name, _) in zip(own, chosen, strict=True)}
             values = {key: value for key, (_, value) in zip(own, chosen, strict=True)}
             plain = {key: names[key] if isinstance(study.grid[key], Mapping) else values[key] for key in own}
-            found.append(
-                Configuration(name=configuration_name(arm, names, keys), arm=arm, point=plain, values=values)
-            )
+            found.append(Configuration(name=configuration_name(arm, names, keys), arm=arm, point=plain, values=values))
     return found, problems
 
 
@@ -171,8 +169,9 @@ def _recipes_of(study: Study) -> tuple[list[tuple[Configuration, Recipe]], list[
             )
         if not recipe.arm_names():
             problems.append("variants: a study evaluates what it trains; add adapter or merged")
+            continue
         recipe = with_all_tasks(recipe)
-        same = json.dumps(dumped(recipe), sort_keys=True)
+        same = json.dumps([config.arm, dumped(recipe.arm(config.arm))], sort_keys=True)
         found.setdefault(same, (config, recipe))
     for problem, where in complaints.items():
         more = f" and {len(where) - 1} more" if len(where) > 1 else ""

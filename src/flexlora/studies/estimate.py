@@ -214,8 +214,10 @@ def _workers(executor: Executor, wanted: int | None, checked: Checked, sandbox: 
 
 def _work_of(run: Run, checked: Checked) -> Work:
     """What a run does, as preflight has counted it."""
-    config = run.config if run.config in checked.plans else next(
-        config for config, plan in checked.plans.items() if plan["model"] == run.recipe.model
+    config = (
+        run.config
+        if run.config in checked.plans
+        else next(config for config, plan in checked.plans.items() if plan["model"] == run.recipe.model)
     )
     plan = checked.plans[config]
     variants = len(run.recipe.variants) + len(run.recipe.baselines)
