@@ -178,8 +178,8 @@ def test_a_half_finished_study_pairs_the_seeds_that_both_have_and_lists_the_rest
     assert one(findings, "factors", "base")["seeds"] == [0, 2, 3]
     assert (findings["cells"], findings["finished"]) == (15, 7)
     assert not [found for found in findings["comparisons"] if "permuted" in (found["config"], found["against"])]
-    assert [curve["arm"] for curve in findings["tradeoffs"]["curves"]] == ["none", "factors"]  # type: ignore[index]
-    assert findings["tradeoffs"]["curves"][1]["difference"]["seeds"] == [2, 3]  # type: ignore[index]
+    assert [curve["arm"] for curve in findings["tradeoffs"]["curves"]] == ["none", "factors"]
+    assert findings["tradeoffs"]["curves"][1]["difference"]["seeds"] == [2, 3]
     assert "permuted" in results.configurations
 
 
@@ -202,7 +202,7 @@ def test_without_its_base_a_study_is_analysed_all_the_same(
     findings, _ = analysed(folder, study_of(**PLAN), cells_for(ARMS, 5))
     assert findings["unfinished_bases"] == ["base"]
     assert {found["against"] for found in findings["comparisons"]} == {"none", "permuted"}
-    assert findings["tradeoffs"]["curves"] == []  # type: ignore[index]
+    assert findings["tradeoffs"]["curves"] == []
 
 
 def test_nothing_finished_is_no_error(tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_points_over_two_bases_make_two_curves(planted: tuple[Path, Findings, Re
             if owner == config:
                 results.answers[name, variant, task] = answers
     study = study_of(analysis={"tradeoff": PLAN["analysis"]["tradeoff"]})
-    curves = numbers_of(results, study)[2]["curves"]  # type: ignore[index]
+    curves = numbers_of(results, study)[2]["curves"]
     assert [(curve["arm"], [point["config"] for point in curve["points"]]) for curve in curves] == [
         ("none over base", ["none"]),
         ("factors over base", ["factors"]),
