@@ -6,15 +6,12 @@ import asyncio
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,56 +23,13 @@ from flexlora.execution.ray_node import RayNode
 from flexlora.execution.ray_pool import RayPool
 from flexlora.execution.runner import Mode
 from flexlora.execution.sandbox import Sandbox
-
-try:
-    import ray
-    from ray.cluster_utils import Cluster
-except ImportError as error:
-    if os.environ.get("CI"):
-        raise
-    pytest.skip(f"ray: {error}; pip install 'flexlora[ray]'", allow_module_level=True)
+from ray_nodes import HEAD, OTHER, Start, clusters, descendants, kill, ray
 
 LeftBehind = Callable[[str], list[str]]
 WaitUntil = Callable[[Callable[[], object]], None]
-Start = Callable[..., "TwoNodes"]
 OtherFlexlora = Callable[[str, str, str], dict[str, str]]
 
-HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 SOURCE = Path(flexlora.__file__).parent
-
-
-class TwoNodes:
-    """A head and another node, with one CPU each unless told."""
-
-    def __init__(self, environment: dict[str, str], head_cpus: int) -> None:
-        common = {"object_store_memory": 80 << 20, "include_dashboard": False}
-        self.cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": head_cpus, "node_ip_address": HEAD, **common}
-        )
-        self._environment, self._common = environment, common
-        self.other = self.add()
-
-    def add(self) -> Any:
-        return self.cluster.add_node(num_cpus=1, node_ip_address=OTHER, env_vars=self._environment, **self._common)
-
-    def kill_other(self) -> None:
-        """As if its plug was pulled: the node's own processes and all that they started."""
-        (raylet,) = self.other.all_processes["raylet"]
-        kill([*descendants(raylet.process.pid), raylet.process.pid])
-
-
-def kill(processes: Iterable[int]) -> None:
-    for process in list(processes):
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-
-
-def descendants(process: int) -> list[int]:
-    children = []
-    with suppress(OSError):
-        for path in Path(f"/proc/{process}/task").glob("*/children"):
-            children += [int(child) for child in path.read_text().split()]
-    return children + [pid for child in children for pid in descendants(child)]
 
 
 def command_of(process: int) -> bytes:
@@ -88,23 +42,8 @@ def command_of(process: int) -> bytes:
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts a cluster and has RAY_ADDRESS name it; all of it ends with the test."""
-    folder = tempfile.mkdtemp(prefix="ray-")  # not tmp_path: a socket's path must be short
-    monkeypatch.setenv("RAY_TMPDIR", folder)  # also keeps off the note of a cluster that is in use here
-    started: list[TwoNodes] = []
-
-    def start(environment: dict[str, str] | None = None, *, head_cpus: int = 1) -> TwoNodes:
-        nodes = TwoNodes(environment or {}, head_cpus)
-        started.append(nodes)
-        monkeypatch.setenv("RAY_ADDRESS", nodes.cluster.address)
-        return nodes
-
-    try:
+    with clusters(monkeypatch) as start:
         yield start
-    finally:
-        ray.shutdown()
-        for nodes in started:
-            nodes.cluster.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

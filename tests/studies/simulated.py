@@ -18,6 +18,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from flexlora.studies.fronts import (
+    Sides,
+    Task,
+    around,
+    front_area,
+    points_of,
+    resample,
+    spread_of_area,
+    spread_of_difference,
+)
+
 Floats = npt.NDArray[np.float64]
 AT_ONCE = 200
 
@@ -87,3 +98,71 @@ class World:
 def tolerance(rate: float, trials: int) -> float:
     """Three standard errors of a rate that was counted in so many trials."""
     return 3 * math.sqrt(rate * (1 - rate) / trials)
+
+
+def sides_of(gain: list[Floats], retention: list[Floats], shared: bool = False) -> Sides:
+    """Of changes (points, seeds, problems) a task; all tasks with problems of their own, or with the same ones."""
+    at, made = 0, []
+    for changes in (*gain, *retention):
+        size = changes.shape[2]
+        made.append(Task(changes=changes, problems=np.arange(size) + (0 if shared else at)))
+        at += size
+    return Sides(
+        gain=tuple(made[: len(gain)]),
+        retention=tuple(made[len(gain) :]),
+        all_problems=made[0].changes.shape[2] if shared else at,
+    )
+
+
+def worlds(source: World, target: World, strengths: int = 3) -> tuple[list[World], list[World]]:
+    """An arm's points, at growing strength: the source language gains, the target loses."""
+    steps = [(number + 1) / strengths for number in range(strengths)]
+    return (
+        [source.shifted(source.shift * step) for step in steps],
+        [target.shifted(target.shift * step**2) for step in steps],
+    )
+
+
+def studied(
+    gain: list[World], retention: list[World], seeds: int, problems: int, generator: np.random.Generator
+) -> list[Sides]:
+    """Two arms whose points are alike, of one study: (base (1, problems), then every arm's points), as changes."""
+    found = []
+    eases = [world.ease * generator.normal(size=(1, problems)) + world.level for world in (gain[0], retention[0])]
+    for _ in range(2):
+        sides = []
+        for points, ease in ((gain, eases[0]), (retention, eases[1])):
+            base = (ease > 0).astype(float)
+            of_seed = generator.normal(size=(seeds, 1))
+            noise = generator.normal(size=(seeds, problems))
+            own = generator.normal(size=(1, problems))
+            sides.append(
+                np.stack(
+                    [
+                        (w.of_seed * of_seed + w.of_problem * own + w.of_answer * noise + ease + w.shift > 0) - base
+                        for w in points
+                    ]
+                )
+            )
+        found.append(sides_of([sides[0]], [sides[1]]))
+    return found
+
+
+def simulated_areas(seeds: int, trials: int, resamples: int) -> tuple[float, float, float]:
+    """How often the interval of an area holds the truth, that of a difference of none 0, and how often it is found."""
+    source = World(of_seed=0.2, of_problem=0.3, of_answer=0.5, shift=1.2, level=-0.6)
+    gain, retention = worlds(source, replace(source, shift=-0.8, level=0.2))
+    truth = [(g.difference_from_base(), r.difference_from_base()) for g, r in zip(gain, retention, strict=True)]
+    reference = min(y for _, y in truth)
+    area = front_area(truth, reference)
+    generator = np.random.default_rng(7)
+    covered = none = found = 0
+    for _ in range(trials):
+        first, second = studied(gain, retention, seeds, 160, generator)
+        estimate = [front_area(points_of(sides), reference) for sides in (first, second)]
+        bounds = around(estimate[0], spread_of_area(first, resample(first, resamples=resamples), reference), 0, 2)
+        covered += bounds.low <= area <= bounds.high
+        spread = spread_of_difference(first, second, reference, resamples=resamples)
+        none += abs(estimate[1] - estimate[0]) <= spread.half()
+        found += spread.p_value(estimate[1] - estimate[0]) < 0.05
+    return covered / trials, none / trials, found / trials

@@ -16,7 +16,7 @@ import yaml
 
 def main() -> None:
     file, output = Path(sys.argv[2]), Path(sys.argv[4])
-    recipe = yaml.safe_load(file.read_text())
+    recipe = yaml.load(file.read_text(), yaml.CSafeLoader)
     if "--dry-run" in sys.argv:
         if "nowhere" in str(recipe["arms"]):
             print("a warning\nflexlora: data: nowhere is missing", file=sys.stderr)
@@ -27,7 +27,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     with (output / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (output / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        (output / "recipe.yaml").write_text(file.read_text())
         with (output / "begun").open("a") as begun:
             begun.write(f"{os.getpid()} {os.environ['OMP_NUM_THREADS']} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
         order = file.parent.parent.parent / "orders" / output.name

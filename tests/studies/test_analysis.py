@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_study import TASKS, FakeCell, base_recipe, cells_for, drawn, study_of, write_base, write_cells
+from constructed import TASKS, FakeCell, base_recipe, cells_for, drawn, study_of, write_base, write_cells
 from simulated import tolerance
 
 from flexlora.errors import FlexError, UsageError
@@ -177,8 +179,8 @@ def test_a_half_finished_study_pairs_the_seeds_that_both_have_and_lists_the_rest
     assert one(findings, "factors", "base")["seeds"] == [0, 2, 3]
     assert (findings["cells"], findings["finished"]) == (15, 7)
     assert not [found for found in findings["comparisons"] if "permuted" in (found["config"], found["against"])]
-    assert [curve["arm"] for curve in findings["tradeoffs"]["curves"]] == ["none", "factors"]  # type: ignore[index]
-    assert findings["tradeoffs"]["curves"][1]["difference"]["seeds"] == [2, 3]  # type: ignore[index]
+    assert [curve["arm"] for curve in findings["tradeoffs"]["curves"]] == ["none", "factors"]
+    assert findings["tradeoffs"]["curves"][1]["difference"]["seeds"] == [2, 3]
     assert "permuted" in results.configurations
 
 
@@ -201,7 +203,7 @@ def test_without_its_base_a_study_is_analysed_all_the_same(
     findings, _ = analysed(folder, study_of(**PLAN), cells_for(ARMS, 5))
     assert findings["unfinished_bases"] == ["base"]
     assert {found["against"] for found in findings["comparisons"]} == {"none", "permuted"}
-    assert findings["tradeoffs"]["curves"] == []  # type: ignore[index]
+    assert findings["tradeoffs"]["curves"] == []
 
 
 def test_nothing_finished_is_no_error(tmp_path: Path) -> None:
@@ -347,6 +349,20 @@ def test_an_arm_stands_for_its_configuration_at_the_same_point(tmp_path: Path) -
     assert rivals_of(results, named, "none rank=8") == ["factors rank=4 lam=1"]
 
 
+def test_nothing_is_compared_over_two_bases(tmp_path: Path) -> None:
+    key = "sampling.temperature"
+    grid = {f"{arm} temperature={heat}": (arm, {key: heat}) for arm in ("none", "factors") for heat in (0, 1)}
+    cells = [replace(cell, base=f"base,temperature={cell.point[key]}") for cell in cells_for(grid, 1)]
+    _, results = analysed(tmp_path, study_of(), cells)
+    assert rivals_of(results, study_of().analysis, "factors temperature=1") == ["none temperature=1"]
+    named = study_of(analysis={"against": ["none temperature=0"]}).analysis
+    assert rivals_of(results, named, "factors temperature=0") == ["none temperature=0"]
+    assert rivals_of(results, named, "factors temperature=1") == []
+    primary = {"config": "factors temperature=0", "against": "none temperature=1", "tasks": ["tiny/A/py"]}
+    with pytest.raises(UsageError, match="Compare two configurations over one base"):
+        numbers_of(results, study_of(analysis={"primary": primary}))
+
+
 def test_curves_have_every_strength_and_grid_point_above_one_reference(tmp_path: Path) -> None:
     grid: dict[str, tuple[str, dict[str, Any]]] = {
         "none": ("none", {}),
@@ -371,6 +387,29 @@ def test_curves_have_every_strength_and_grid_point_above_one_reference(tmp_path:
     assert "difference" not in none
     assert factors["difference"]["against"] == "none"
     assert factors["difference"]["difference"] == pytest.approx(factors["area"] - none["area"])
+
+
+def test_points_over_two_bases_make_two_curves(planted: tuple[Path, Findings, Results]) -> None:
+    results = copy.deepcopy(planted[2])
+    for config in ("base", "none", "factors"):
+        origin = results.configurations[config]
+        other = Origin(arm=origin.arm, point={"model": "b"}, base="base,model=b")
+        name = "base,model=b" if config == "base" else f"{config} model=b"
+        results.configurations[name] = other
+        for (owner, variant, task), answers in planted[2].answers.items():
+            if owner == config:
+                results.answers[name, variant, task] = answers
+    study = study_of(analysis={"tradeoff": PLAN["analysis"]["tradeoff"]})
+    curves = numbers_of(results, study)[2]["curves"]
+    assert [(curve["arm"], [point["config"] for point in curve["points"]]) for curve in curves] == [
+        ("none over base", ["none"]),
+        ("factors over base", ["factors"]),
+        ("permuted over base", ["permuted"]),
+        ("none over base,model=b", ["none model=b"]),
+        ("factors over base,model=b", ["factors model=b"]),
+    ]
+    assert curves[-1]["difference"]["against"] == "none over base,model=b"
+    assert curves[-1]["area"] == curves[1]["area"]
 
 
 def test_costs_and_a_papers_figures_stand_beside_the_studys(

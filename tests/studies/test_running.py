@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.files import read_appended
+from flexlora.recipe import dumped
 from flexlora.studies import processes, running
 from flexlora.studies.files import load_study
 from flexlora.studies.folder import runs_of
@@ -56,9 +58,8 @@ def begun(folder: Path) -> dict[str, int]:
 
 def test_every_run_is_run_once_bases_first_then_seed_by_seed(study: Study, tmp_path: Path) -> None:
     running.run_study(study, tmp_path / "out", workers=1)
-    started = [
-        event["run"] for event in read_appended(tmp_path / "out" / "events.jsonl") if event["event"] == "started"
-    ]
+    events = read_appended(tmp_path / "out" / "events.jsonl")
+    started = [event["run"] for event in events if event["event"] == "started"]
     assert started == ["base", "a,seed=0", "b,seed=0", "a,seed=1", "b,seed=1"]
     running.run_study(study, tmp_path / "out", workers=1)
     assert begun(tmp_path / "out") == dict.fromkeys(started, 1), "nothing is run twice"
@@ -103,14 +104,20 @@ def test_what_is_wrong_is_said_before_anything_is_run(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_of_another_recipe_is_not_taken_for_finished(study: Study, tmp_path: Path) -> None:
-    running.run_study(study, tmp_path / "out")
-    (run,) = (run for run in runs_of(study, tmp_path / "out") if run.name == "b,seed=1")
-    recipe = run.path / "recipe.yaml"
-    assert run.is_finished()
-    recipe.write_text(recipe.read_text().replace("workers: null", "workers: 3"))
-    assert run.is_finished(), "how many programs run at a time changes nothing"
-    recipe.write_text(recipe.read_text().replace("rank: 4", "rank: 5"))
+    run = runs_of(study, tmp_path / "out")[-1]
     assert not run.is_finished()
+    run.path.mkdir(parents=True)
+    recipe = yaml.safe_dump(dumped(run.recipe))
+    (run.path / "recipe.yaml").write_text(recipe.replace("workers: null", "workers: 3"))
+    (run.path / "summary.json").touch()
+    assert not run.is_finished()
+    (run.path / "report.html").touch()
+    assert run.is_finished(), "how many programs run at a time changes nothing"
+    (run.path / "recipe.yaml").write_text(recipe.replace("rank: 4", "rank: 5"))
+    assert not run.is_finished()
+    (run.path / "recipe.yaml").write_text(recipe)
+    run.prepare()
+    assert not run.is_finished(), "what is begun again is finished only when it has ended again"
 
 
 def test_gpus_and_threads_are_shared_out(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +132,7 @@ def test_gpus_and_threads_are_shared_out(study: Study, tmp_path: Path, monkeypat
 HOLDER = """
 import sys
 from pathlib import Path
+from flexlora.recipe import dumped
 from flexlora.studies import processes, running
 from flexlora.studies.files import load_study
 processes.flexlora = lambda: (sys.executable, {stand_in!r})

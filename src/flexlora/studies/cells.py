@@ -169,8 +169,9 @@ def _recipes_of(study: Study) -> tuple[list[tuple[Configuration, Recipe]], list[
             )
         if not recipe.arm_names():
             problems.append("variants: a study evaluates what it trains; add adapter or merged")
+            continue
         recipe = with_all_tasks(recipe)
-        same = json.dumps(dumped(recipe), sort_keys=True)
+        same = json.dumps([config.arm, dumped(recipe.arm(config.arm))], sort_keys=True)
         found.setdefault(same, (config, recipe))
     for problem, where in complaints.items():
         more = f" and {len(where) - 1} more" if len(where) > 1 else ""

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,14 @@ def preflights(study: Study) -> list[tuple[Recipe, dict[str, str]]]:
     return found
 
 
-def _planned(recipe: Recipe, sandbox: str) -> Mapping[str, Any]:
+def _planned(recipe: Recipe, sandbox: str) -> dict[str, Any]:
     """The plan of a run, as `flexlora run --dry-run` finds it."""
     with tempfile.TemporaryDirectory(prefix="flexlora-study-") as folder:
         file = Path(folder) / f"{re.sub('[^A-Za-z0-9._-]+', '-', recipe.name) or 'study'}.yaml"
         file.write_text(yaml.safe_dump(dumped(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
         command = ["run", str(file), "--output", str(Path(folder) / "run"), "--dry-run", "--json", "--sandbox", sandbox]
-        return parsed(command)
+        plan: dict[str, Any] = parsed(command)
+    return plan
 
 
 def parsed(command: Sequence[str]) -> Any:

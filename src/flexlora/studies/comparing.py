@@ -65,14 +65,14 @@ def comparisons_of(results: Results, study: Study) -> list[StudyComparison]:
 
 
 def rivals_of(results: Results, analysis: Analysis, config: str) -> list[str]:
-    """The configurations that one is compared with, besides its base.
+    """The configurations over the same base that one is compared with, besides the base.
 
-    An arm's name stands for that of its configurations which has the same values where both have a grid's key. None
-    named means the first arm.
+    Another base is another model, or another way to ask it. An arm's name stands for its configuration with the same
+    values of the grid, where both have a key. None named means the first arm.
     """
     own = results.configurations[config]
     rivals = []
-    for name in analysis.against or (_first_arm(results),):
+    for name in analysis.against or (first_arm(results),):
         if name in results.configurations:
             rivals.append(name)
             continue
@@ -81,7 +81,12 @@ def rivals_of(results: Results, analysis: Analysis, config: str) -> list[str]:
             for other, origin in results.configurations.items()
             if origin.arm == name and all(own.point.get(key, value) == value for key, value in origin.point.items())
         ]
-    return [name for name in dict.fromkeys(rivals) if name != config]
+    return [name for name in dict.fromkeys(rivals) if name != config and results.configurations[name].base == own.base]
+
+
+def first_arm(results: Results) -> str:
+    """The study's first arm."""
+    return next(origin.arm for origin in results.configurations.values() if origin.arm is not None)
 
 
 def _pairs(results: Results, study: Study) -> Iterator[Pair]:
@@ -178,10 +183,6 @@ def _score(results: Results, key: tuple[str, str, str], k: int) -> StudyScore:
     }
 
 
-def _first_arm(results: Results) -> str:
-    return next(origin.arm for origin in results.configurations.values() if origin.arm is not None)
-
-
 def _refuse_unknown(results: Results, study: Study) -> None:
     analysis, known = study.analysis, results.configurations
     arms = {origin.arm for origin in known.values()}
@@ -190,11 +191,17 @@ def _refuse_unknown(results: Results, study: Study) -> None:
     if analysis.primary:
         wanted["analysis.primary"] = [analysis.primary.config, analysis.primary.against]
     unknown = [f"{key}: {name!r}" for key, names in wanted.items() for name in names if name not in known]
-    if analysis.primary and results.tasks:
-        unknown += [f"analysis.primary.tasks: {name!r}" for name in analysis.primary.tasks if name not in results.tasks]
+    if (first := analysis.primary) and results.tasks:
+        unknown += [f"analysis.primary.tasks: {name!r}" for name in first.tasks if name not in results.tasks]
     if unknown:
         raise UsageError(
             f"study {study.name}: no such configuration or task: {'; '.join(unknown)}. There are the configurations "
             f"{', '.join(repr(name) for name, origin in known.items() if origin.arm is not None)}, and the tasks "
             f"{', '.join(map(repr, results.tasks))}."
+        )
+    if first and known[first.config].base != known[first.against].base:
+        raise UsageError(
+            f"study {study.name}: analysis.primary compares {first.config!r} over {known[first.config].base} with "
+            f"{first.against!r} over {known[first.against].base}: another model, or another way to ask it. Compare two "
+            "configurations over one base."
         )

@@ -1,7 +1,7 @@
-"""`STUDY/events.jsonl`: when a study's runs were started, finished and failed; what failures and estimates are read of.
+"""`STUDY/events.jsonl`: when a study's runs were started, finished and failed; failures and times are read from it.
 
-A line is `run, event` (`started`, `finished` or `failed`), `at` (Unix time), `resumed` (whether it went on with what was
-there), and at its end `wall_s`, and `error`, its last words.
+A line is `run, event` (`started`, `finished` or `failed`), `at` (Unix time) and `resumed` (whether it went on with what
+was there), at the end also `wall_s`, and `error`, the run's last words.
 """
 
 from __future__ import annotations

@@ -47,10 +47,8 @@ def load_study(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Study
     path = find_study(str(name_or_path))
     values = read_yaml(path)
     if not is_study(values):
-        kind = (
-            f"a recipe; `flexlora run {name_or_path}` runs it" if "model" in values else "no study: it has no `recipe`"
-        )
-        raise UsageError(f"{path}: {kind}. `flexlora recipes` lists recipes and studies.")
+        recipe = f"a recipe, which is one run; `flexlora run {name_or_path}` runs it"
+        raise UsageError(f"{path}: {recipe if 'model' in values else 'no study, as it has no `recipe`'}.")
     values.setdefault("name", path.stem)
     given = list(overrides)
     for override in filter(_names_recipe, given):  # first, as the arms may be the recipe's

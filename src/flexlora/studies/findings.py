@@ -109,6 +109,7 @@ class Curve(TypedDict):
     """An arm's points: over the grid and over the adapter's strength."""
 
     arm: str
+    """`ARM over BASE` where the study has several bases."""
     seeds: list[int]
     """Those that all its points have; with one, intervals are over problems only."""
     points: list[Point]

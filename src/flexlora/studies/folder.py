@@ -53,6 +53,8 @@ class Run:
     file: Path
     """Its recipe."""
     log: Path
+    first: bool
+    """Whether it is the first of its configuration: it takes probe steps for all of them."""
 
     def is_finished(self) -> bool:
         """Whether its directory holds the whole run of this very recipe."""
@@ -64,23 +66,24 @@ class Run:
             (self.path / name).is_file() for name in ("summary.json", *HANDED_OVER)
         )
 
-    def is_held(self) -> bool:
-        """Whether a process works in its directory."""
-        try:
-            with (self.path / LOCK).open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
-
     def prepare(self) -> None:
         """Write its recipe where `flexlora run` is to read it, and take away what would say that it is finished."""
         write_whole(self.file, yaml.safe_dump(dumped(self.recipe), sort_keys=False, allow_unicode=True, width=100))
         self.log.parent.mkdir(parents=True, exist_ok=True)
         for name in HANDED_OVER:
             (self.path / name).unlink(missing_ok=True)
+
+
+def is_held(run: Path) -> bool:
+    """Whether a process works in a run's directory."""
+    try:
+        with (run / LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def runs_of(study: Study, folder: Path) -> list[Run]:
@@ -91,6 +94,7 @@ def runs_of(study: Study, folder: Path) -> list[Run]:
     cells = cells_of(study)
     position = {(arm, seed): at for arm in study.arms for at, seed in enumerate(study.seeds_of.get(arm, study.seeds))}
     cells.sort(key=lambda cell: position[cell.arm, cell.seed])  # is stable
+    first = {cell.config: cell.name for cell in reversed(cells)}
     found = [("bases", name, "base", recipe) for name, recipe in bases_of(study).items()]
     found += [("cells", cell.name, cell.config, cell.recipe) for cell in cells]
     return [
@@ -101,6 +105,7 @@ def runs_of(study: Study, folder: Path) -> list[Run]:
             path=folder / kind / name,
             file=folder / "recipes" / f"{name}.yaml",
             log=folder / "logs" / f"{name}.log",
+            first=first.get(config) == name,
         )
         for kind, name, config, recipe in found
     ]
@@ -150,7 +155,7 @@ def differing(there: Study, now: Study) -> dict[str, tuple[Any, Any]]:
     for ours in ("recipe", "name", "description", "paper"):
         old.pop(ours), new.pop(ours)
     for values, study in ((old, there), (new, now)):
-        values["grid"] = {key: _named(key, choices) for key, choices in study.grid.items()}
+        values["grid"] = {key: _named(choices) for key, choices in study.grid.items()}
         values["seeds_of"] = {arm: list(study.seeds_of.get(arm, study.seeds)) for arm in study.arms}
         del values["seeds"]
         if not study.analysis.against:  # then what is compared with hangs on the order
@@ -166,7 +171,7 @@ def differing(there: Study, now: Study) -> dict[str, tuple[Any, Any]]:
     return found | differences(old, new)
 
 
-def _named(key: str, choices: Any) -> dict[str, Any]:
+def _named(choices: Any) -> dict[str, Any]:
     return dict(choices) if isinstance(choices, Mapping) else {str(value_name(value)): value for value in choices}
 
 

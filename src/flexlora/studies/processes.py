@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,8 +16,7 @@ from flexlora.studies.folder import Run
 
 PATIENCE_S = 20.0
 """How long a process may take to end after Ctrl-C, with the programs that it runs."""
-_DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
+_WITH_PARENT = Path(__file__).with_name("with_parent.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +41,7 @@ def order(run: Run, *, threads: int, gpu: str | None = None, sandbox: str = "bub
     command = [*flexlora(), "run", str(run.file), "--output", str(run.path), "--sandbox", sandbox]
     if run.recipe.execution.workers is None:
         command += ["--set", f"execution.workers={threads}"]
+    command += [] if run.first or run.config == "base" else ["--no-probe-steps"]
     return Order(name=run.name, command=tuple(command), log=run.log, environment=environment(threads=threads, gpu=gpu))
 
 
@@ -65,13 +64,12 @@ def start(ordered: Order) -> subprocess.Popen[bytes]:
     """
     with ordered.log.open("ab") as log:
         return subprocess.Popen(
-            ordered.command,
+            [sys.executable, "-I", "-S", _WITH_PARENT, str(os.getpid()), *ordered.command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **ordered.environment},
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
         )
 
 
@@ -104,20 +102,3 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-"""Loaded before any fork: between fork and exec nothing may be looked up."""
-
-
-def _die_with(parent: int) -> object:
-    """What a child does before it becomes another program (Linux; elsewhere nothing)."""
-    if sys.platform != "linux":
-        return None
-
-    def ask() -> None:
-        _libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)  # it was killed before it was asked
-
-    return ask

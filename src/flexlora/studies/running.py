@@ -17,7 +17,7 @@ from flexlora.progress import say
 from flexlora.studies.checking import check_study
 from flexlora.studies.events import Events, last_words
 from flexlora.studies.findings import Failure, Findings
-from flexlora.studies.folder import Run, begin_study, existing_study, locked_study, open_study, runs_of
+from flexlora.studies.folder import Run, begin_study, existing_study, is_held, locked_study, open_study, runs_of
 from flexlora.studies.progress import Progress
 from flexlora.studies.schema import Executor, Study
 from flexlora.studies.workers import Workers, local_workers
@@ -114,7 +114,7 @@ def _workers(executor: Executor, count: int | None, parameters: int | None, sand
 def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Events) -> list[Failure]:
     """Run all of `todo`; returns those that failed."""
     waiting, begun = deque(todo), dict[str, tuple[float, bool]]()
-    held_since = time.monotonic()
+    held_since: float | None = None
     with Progress(runs, todo, workers, events) as progress:
         try:
             while waiting or begun:
@@ -128,8 +128,8 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
                 for run, exit_code in workers.ended():
                     since, resumed = begun.pop(run.name)
                     _record(run, exit_code, time.monotonic() - since, resumed, events, progress)
-                held_since = time.monotonic() if begun else held_since
-                if waiting and time.monotonic() - held_since > HELD_S:
+                held_since = (held_since or time.monotonic()) if waiting and not begun else None
+                if held_since is not None and time.monotonic() - held_since > HELD_S:
                     run = waiting.popleft()
                     error = f"another process is working in {run.path}; wait for it, or end it"
                     events.add(run.name, "failed", error=error, resumed=True, wall_s=0.0)
@@ -144,7 +144,7 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
 def _next(waiting: deque[Run]) -> Run | None:
     """The first that no other process works in, as one of a killed study may for a moment; taken out."""
     for run in waiting:
-        if not run.is_held():
+        if not is_held(run.path):
             waiting.remove(run)
             return run
     return None

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexlora.errors import UsageError
+from flexlora.studies.comparing import first_arm
 from flexlora.studies.findings import AreaDifference, Curve, Point, Tradeoffs
 from flexlora.studies.fronts import (
+    Floats,
     Resampled,
     Sides,
     Task,
@@ -31,10 +33,11 @@ class Place:
 
     config: str
     variant: str
+    base: str
 
 
 def tradeoffs_of(results: Results, study: Study) -> Tradeoffs | None:
-    """The curves of all arms with a finished seed that all their points have; None where none were asked for.
+    """A curve for every arm with a finished seed that all its points have; None where none were asked for.
 
     Points are the arm's configurations as `adapter` and at every strength of it, or as `merged` where no adapter was
     evaluated; what is not finished, or lacks one of the tasks, is left out until it is there.
@@ -50,41 +53,45 @@ def tradeoffs_of(results: Results, study: Study) -> Tradeoffs | None:
             f"study {study.name}: analysis.tradeoff names {', '.join(missing)}, which it does not evaluate; it has "
             f"{', '.join(results.tasks)}."
         )
-    arms = list(dict.fromkeys(origin.arm for origin in results.configurations.values() if origin.arm is not None))
-    places = {arm: there for arm in arms if (there := _places(results, arm, wanted))}
-    seeds = {arm: common for arm in places if (common := _seeds(results, places[arm], wanted))}
+    places = _places(results, wanted)
+    seeds = {name: common for name in places if (common := _seeds(results, places[name], wanted))}
     k = study.analysis.k
-    sides = {arm: _sides(results, places[arm], seeds[arm], wanted, k) for arm in seeds}
-    points = {arm: points_of(sides[arm]) for arm in sides}
-    reference = min((0.0, *(float(found[:, 1].min()) for found in points.values())))
-    curves = [_curve(arm, places[arm], seeds[arm], sides[arm], reference) for arm in sides]
-    against = _against(results, study)
-    for curve in curves:
-        if against in sides and curve["arm"] != against:
-            shared = sorted(set(seeds[curve["arm"]]) & set(seeds[against]))
-            if shared:
-                first, second = (_sides(results, places[arm], shared, wanted, k) for arm in (against, curve["arm"]))
-                curve["difference"] = _difference(against, shared, first, second, reference)
+    sides = {name: _sides(results, places[name], seeds[name], wanted, k) for name in seeds}
+    reference = min((0.0, *(float(points_of(found)[:, 1].min()) for found in sides.values())))
+    curves = []
+    for name in sides:
+        curve = _curve(name, places[name], seeds[name], sides[name], reference)
+        against = _curve_name(results, _against(results, study), places[name][0].base)
+        shared = sorted(set(seeds[name]) & set(seeds.get(against, ())))
+        if shared and against != name:
+            first, second = (_sides(results, places[one], shared, wanted, k) for one in (against, name))
+            curve["difference"] = _difference(against, shared, first, second, reference)
+        curves.append(curve)
     return {"gain": list(wanted.gain), "retention": list(wanted.retention), "reference": reference, "curves": curves}
 
 
-def _places(results: Results, arm: str, wanted: Tradeoff) -> list[Place]:
-    """An arm's points that have answers on every task, and whose base has."""
-    places = []
+def _places(results: Results, wanted: Tradeoff) -> dict[str, list[Place]]:
+    """The points of every curve: those that have answers on every task, and whose base has."""
+    places: dict[str, list[Place]] = {}
     for config, origin in results.configurations.items():
-        if origin.arm != arm:
+        if origin.arm is None:
             continue
         variants = results.variants(config)
         strengths = [variant for variant in variants if variant.split("@")[0] == "adapter"] or variants
-        places += [
-            Place(config=config, variant=variant)
-            for variant in strengths
+        for variant in strengths:
             if all(
                 (config, variant, task) in results.answers and (origin.base, "base", task) in results.answers
                 for task in (*wanted.gain, *wanted.retention)
-            )
-        ]
+            ):
+                place = Place(config=config, variant=variant, base=origin.base)
+                places.setdefault(_curve_name(results, origin.arm, origin.base), []).append(place)
     return places
+
+
+def _curve_name(results: Results, arm: str, base: str) -> str:
+    """The arm's name, with that of the base where there are several: points over two models make no curve."""
+    several = len({origin.base for origin in results.configurations.values()}) > 1
+    return f"{arm} over {base}" if several else arm
 
 
 def _seeds(results: Results, places: Sequence[Place], wanted: Tradeoff) -> list[int]:
@@ -116,8 +123,8 @@ def _sides(results: Results, places: Sequence[Place], seeds: Sequence[int], want
     return Sides(gain=side(wanted.gain), retention=side(wanted.retention), all_problems=len(numbers))
 
 
-def _changes(results: Results, place: Place, task: str, seeds: Sequence[int], k: int) -> np.ndarray:
-    base = results.answers[results.configurations[place.config].base, "base", task]
+def _changes(results: Results, place: Place, task: str, seeds: Sequence[int], k: int) -> Floats:
+    base = results.answers[place.base, "base", task]
     values = results.answers[place.config, place.variant, task].values(seeds, k)
     return values - base.values(sorted(base.passes), k)
 
@@ -159,10 +166,10 @@ def _difference(against: str, seeds: list[int], first: Sides, second: Sides, ref
     }
 
 
-def _against(results: Results, study: Study) -> str | None:
+def _against(results: Results, study: Study) -> str:
     """The arm of the first configuration that others are compared with."""
-    named = study.analysis.against[0] if study.analysis.against else None
-    arms = [origin.arm for origin in results.configurations.values() if origin.arm is not None]
+    named = next(iter(study.analysis.against), None)
     if named is None:
-        return arms[0] if arms else None
-    return results.configurations[named].arm if named in results.configurations else named
+        return first_arm(results)
+    origin = results.configurations.get(named)
+    return named if origin is None or origin.arm is None else origin.arm
