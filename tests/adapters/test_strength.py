@@ -44,7 +44,7 @@ def logits(model: Any) -> torch.Tensor:
 def with_update_times(small_model: Path, adapter: Path, strength: float) -> torch.Tensor:
     """What the base says once strength * scaling * B A has been added to its weights, by hand."""
     model = base(small_model)
-    weights = {name: parameter for name, parameter in model.named_parameters()}
+    weights = dict(model.named_parameters())
     wrapped = load_adapter(base(small_model), adapter)
     with torch.no_grad():
         for pair in lora_pairs(wrapped):
@@ -92,7 +92,12 @@ def test_variants_of_several_arms_on_one_model_do_not_change_each_other(small_mo
     assert "none/eval/adapter@0.5/humaneval" in [item.path for item in items]
     # Arms in turns, and the full strength after others.
     order = [items[0], *(items[i] for i in (1, 5, 2, 6, 3, 7, 4, 8))]
-    assert [item.who() for item in order[1:5]] == ["none/adapter@0.5", "other/adapter@0.5", "none/adapter", "other/adapter"]
+    assert [item.who() for item in order[1:5]] == [
+        "none/adapter@0.5",
+        "other/adapter@0.5",
+        "none/adapter",
+        "other/adapter",
+    ]
     with_models(run, [(item, [0]) for item in order], ask)
     for item in items:
         if item.arm is None:

@@ -128,8 +128,9 @@ def test_table_3_has_the_paper_s_rows_and_the_whole_grid() -> None:
     names = [config for config, _, _ in configurations(study("paper-table3"))]
     assert len(names) == 12
     assert "none targets=paper" in names
-    assert study("paper-table3").paper is not None
-    rows = {figure.config: figure.value for figure in study("paper-table3").paper.figures}  # type: ignore[union-attr]
+    paper = study("paper-table3").paper
+    assert paper is not None
+    rows = {figure.config: figure.value for figure in paper.figures}
     assert rows == {
         "factors lam=0.02 targets=mlp": 42.1,
         "factors lam=0.01 targets=all": 38.4,
@@ -150,7 +151,11 @@ def test_round_2_is_round_1_s_adapter_and_its_own_recipe_s_settings() -> None:
                 **getattr(wanted, section).model_dump(),
                 **({"learning_rate": wanted.optimizer.peak_learning_rate} if section == "optimizer" else {}),
             }
-    for arm, recipe in (("round1", "round1-mbpp"), ("round4", "round4-fourier-merged"), ("round5", "round5-fourier-mlp")):
+    for arm, recipe in (
+        ("round1", "round1-mbpp"),
+        ("round4", "round4-fourier-merged"),
+        ("round5", "round5-fourier-mlp"),
+    ):
         alone = from_dict(read_yaml(find(f"paper/{recipe}")))
         found = next(r for _, name, r in configurations(study("paper-rounds")) if name == arm)
         for section in ("data", "penalty", "lora", "optimizer", "train", "precision", "sampling"):

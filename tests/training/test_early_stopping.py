@@ -35,7 +35,7 @@ LOSSES = {3: 3.0, 6: 2.0, 9: 2.5, 12: 1.5, 15: 1.75, 18: 1.5}
 
 @pytest.fixture(autouse=True, scope="module")
 def told_losses() -> Iterator[None]:
-    """Validations run as ever; only their loss is a told one, so that the test does not hang on a machine's rounding."""
+    """Validations run as ever; only their loss is a told one, so that no test hangs on rounding."""
     ordinary = Trainer.evaluation_loop
 
     def loop(self: Any, *args: Any, **kwargs: Any) -> Any:
