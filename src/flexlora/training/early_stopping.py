@@ -2,8 +2,8 @@
 
 Which validation was the lowest is read from `log.jsonl`, so that a resumed training goes on as an undisturbed one. The
 adapter is written at each new lowest loss, to `best/step-N`; those before it go when a checkpoint has been written,
-behind which no training can fall back. Transformers' own callback needs checkpoints at the very steps of validations, and
-keeps the whole checkpoint of the best one beside the last.
+behind which no training can fall back. Transformers' own callback needs checkpoints at the very steps of validations,
+and keeps the whole checkpoint of the best one beside the last.
 """
 
 from __future__ import annotations
