@@ -44,7 +44,7 @@ def logits(model: Any) -> torch.Tensor:
 def with_update_times(small_model: Path, adapter: Path, strength: float) -> torch.Tensor:
     """What the base says once strength * scaling * B A has been added to its weights, by hand."""
     model = base(small_model)
-    weights = {name: parameter for name, parameter in model.named_parameters()}
+    weights = dict(model.named_parameters())
     wrapped = load_adapter(base(small_model), adapter)
     with torch.no_grad():
         for pair in lora_pairs(wrapped):

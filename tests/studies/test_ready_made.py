@@ -128,8 +128,9 @@ def test_table_3_has_the_paper_s_rows_and_the_whole_grid() -> None:
     names = [config for config, _, _ in configurations(study("paper-table3"))]
     assert len(names) == 12
     assert "none targets=paper" in names
-    assert study("paper-table3").paper is not None
-    rows = {figure.config: figure.value for figure in study("paper-table3").paper.figures}  # type: ignore[union-attr]
+    paper = study("paper-table3").paper
+    assert paper is not None
+    rows = {figure.config: figure.value for figure in paper.figures}
     assert rows == {
         "factors lam=0.02 targets=mlp": 42.1,
         "factors lam=0.01 targets=all": 38.4,

@@ -35,7 +35,7 @@ LOSSES = {3: 3.0, 6: 2.0, 9: 2.5, 12: 1.5, 15: 1.75, 18: 1.5}
 
 @pytest.fixture(autouse=True, scope="module")
 def told_losses() -> Iterator[None]:
-    """Validations run as ever; only their loss is a told one, so that the test does not hang on a machine's rounding."""
+    """Validations run as ever; only their loss is a told one, so that no test hangs on rounding."""
     ordinary = Trainer.evaluation_loop
 
     def loop(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,7 @@ def recipe(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Recip
             "model": str(small_model),
             "data_dir": str(write_benchmark(tmp_path_factory.mktemp("benchmark") / "data")),
             "optimizer": {"learning_rate": 0.01},
-            "train": {**train, "spectrum_steps": None},
+            "train": {**train, "spectrum_steps": 5},
         }
     )
 
@@ -88,8 +88,9 @@ def test_training_stops_after_so_many_validations_without_improvement_and_keeps_
     (found,) = compare_trainings({"main": read_appended(undisturbed / "log.jsonl")})["trainings"]
     assert found["early_stopping"] == {"stopped_at": last, "early": True, "kept": best}
     assert found["steps"] == last
-    assert sorted(path.name for path in undisturbed.iterdir()) == ["adapter", "checkpoints", "log.jsonl"]
+    assert sorted(path.name for path in undisturbed.iterdir()) == ["adapter", "checkpoints", "log.jsonl", "spectrum.jsonl"]
     assert {line["step"] for line in log(undisturbed) if "loss" in line} >= set(validations)  # every stretch is logged
+    assert [line["step"] for line in read_appended(undisturbed / "spectrum.jsonl")] == [0, 5, 10, 15, 18]
 
     # Without it, a training of as many steps as it kept has the same adapter.
     to_there = recipe.model_copy(update={"train": recipe.train.model_copy(update={"early_stopping": None})})
@@ -128,6 +129,7 @@ def test_a_resumed_training_stops_at_the_same_step_with_the_same_adapter(
     assert log(folder)[-1] == last
     train_adapter(recipe, folder)
     assert log(folder) == log(undisturbed)
+    assert read_appended(folder / "spectrum.jsonl") == read_appended(undisturbed / "spectrum.jsonl")
     assert_equal(*(load_file(one / "adapter" / "adapter_model.safetensors") for one in (folder, undisturbed)))
     assert not (folder / "best").exists()
 

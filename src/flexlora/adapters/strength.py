@@ -28,8 +28,8 @@ def set_strength(model: PeftModel, name: str, strength: float) -> None:
     """
     if strength != 1 and (other := _not_proportional(model.peft_config[name])):
         raise UsageError(
-            f"adapter@{strength:g}: {other}, which does not grow in proportion to the strength; leave this variant out, "
-            "or train LoRA or rsLoRA without it."
+            f"adapter@{strength:g}: {other}, which does not grow in proportion to the strength; leave this variant "
+            "out, or train LoRA or rsLoRA without it."
         )
     for layer in model.modules():
         if isinstance(layer, LoraLayer):

@@ -123,8 +123,8 @@ class Recipe(Section):
     variants: tuple[Variant, ...] = Field(
         ("base", "adapter"),
         min_length=1,
-        description="What is evaluated: `base`, `adapter` (on top of the base: the paper's unmerged), `merged`, and, for a "
-        "number up to 2, `adapter@0.5`: with half of the adapter's update.",
+        description="What is evaluated: `base`, `adapter` (on top of the base: the paper's unmerged), `merged`, and "
+        "`adapter@0.5`, with half of the adapter's update (any number up to 2).",
     )
     arms: dict[str, dict[str, Any]] = Field(
         {},

@@ -1,8 +1,8 @@
 """`EarlyStopping`: ends a training whose validation loss no longer falls, and keeps the adapter of the lowest one.
 
 Which validation was the lowest is read from `log.jsonl`, so that a resumed training goes on as an undisturbed one. The
-adapter is written at each new lowest loss, to `best/step-N`; those before it go when a checkpoint has been written, from
-which no training can fall back behind it. Transformers' own callback needs checkpoints at the very steps of validations,
+adapter is written at each new lowest loss, to `best/step-N`; those before it go when a checkpoint has been written,
+behind which no training can fall back. Transformers' own callback needs checkpoints at the very steps of validations,
 and keeps the whole checkpoint of the best one beside the last.
 """
 
@@ -45,8 +45,8 @@ class EarlyStopping(TrainerCallback):  # type: ignore[misc]  # transformers has 
         processes.once(lambda: self._remove(later_than=self.step))
         if self.best_step and not processes.once((self._kept / WEIGHTS).is_file):
             raise FlexError(
-                f"{self._kept}: is missing, the adapter of the lowest validation loss so far, so training cannot go on. "
-                "Start anew with another --output, or --overwrite."
+                f"{self._kept}: is missing, the adapter of the lowest validation loss so far, so training cannot go "
+                "on. Start anew with another --output, or --overwrite."
             )
 
     @property

@@ -59,6 +59,10 @@ class SpectrumLog(TrainerCallback):  # type: ignore[misc]  # transformers has no
         if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
             self._write(state, model)
 
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Called by the trainer after the last step, which early stopping may have made an earlier one than planned."""
+        self._write(state, model)
+
     def _write(self, state: Any, model: Any) -> None:
         if state.global_step in self.written:
             return
