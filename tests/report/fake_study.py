@@ -1,4 +1,4 @@
-"""A study's folder as `flexlora study run` leaves it, without a model: cells with logs, spectra and verdicts, and findings.
+"""A study's folder as `flexlora study run` leaves it, without a model: its cells' files, and its findings.
 
 Whether a problem is solved is drawn from its difficulty, the configuration's skill and the seed's luck, so that scores
 correlate over seeds and problems as real ones do. All of it is the same each time.
@@ -90,7 +90,11 @@ def make_study(folder: Path) -> Findings:
             },
         ],
         "failures": [
-            {"cell": "factors,lam=0.08,seed=2", "error": f"FlexError: loss is nan at step 40 {HOSTILE}", "log": "logs/a.log"}
+            {
+                "cell": "factors,lam=0.08,seed=2",
+                "error": f"FlexError: loss is nan at step 40 {HOSTILE}",
+                "log": "logs/a.log",
+            }
         ],
         "unfinished_bases": [],
         "cells": 32,
@@ -224,7 +228,10 @@ def _score(config: str, task: str, values: np.ndarray[Any, Any]) -> StudyScore:
 
 
 def _comparisons(solved: dict[tuple[str, str], np.ndarray[Any, Any]]) -> list[StudyComparison]:
-    primary = [_compare("factors lam=0.02", "permuted lam=0.02", task, "primary", solved) for task in ("tiny/A/java", "tiny/B1/java")]
+    primary = [
+        _compare("factors lam=0.02", "permuted lam=0.02", task, "primary", solved)
+        for task in ("tiny/A/java", "tiny/B1/java")
+    ]
     others = [
         _compare(config, against, task, kind, solved)
         for kind, configs in (
@@ -290,7 +297,14 @@ def _curve(arm: str, solved: dict[tuple[str, str], Any]) -> Curve:
     seeds = list(range(FEW))
     curve: Curve = {"arm": arm, "seeds": seeds, "points": points, "area": area, "low": 0.8 * area, "high": 1.2 * area}
     if arm != "none":
-        curve["difference"] = {"against": "none", "seeds": seeds, "difference": 0.01, "low": -0.02, "high": 0.04, "p_value": 0.42}
+        curve["difference"] = {
+            "against": "none",
+            "seeds": seeds,
+            "difference": 0.01,
+            "low": -0.02,
+            "high": 0.04,
+            "p_value": 0.42,
+        }
     return curve
 
 

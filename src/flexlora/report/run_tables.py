@@ -45,9 +45,7 @@ def comparisons_table(summary: Summary) -> Table:
             ]
             for one in found
         ],
-        records=[
-            {"side": words.side_name(one), **one, "against": words.side_name(one["against"])} for one in found
-        ],
+        records=[{"side": words.side_name(one), **one, "against": words.side_name(one["against"])} for one in found],
     )
 
 
@@ -127,5 +125,7 @@ def _cell(score: Score | None, k: str) -> str:
 
 def _record(score: Score, name: str, k: str) -> dict[str, Any]:
     value = score["pass_at_k"][k]
-    kept = {key: score[key] for key in ("arm", "variant", "model", "task", "language", "problems", "samples_per_problem")}  # type: ignore[literal-required]
-    return {"name": name, **kept, "k": k, **{key: value[key] for key in ("estimate", "low", "high", "method")}}  # type: ignore[literal-required]
+    kept = {
+        key: score[key] for key in ("arm", "variant", "model", "task", "language", "problems", "samples_per_problem")
+    }
+    return {"name": name, **kept, "k": k, **{key: value[key] for key in ("estimate", "low", "high", "method")}}

@@ -40,7 +40,10 @@ def grid_panels(findings: Findings, key: str) -> tuple[list[str], list[Panel]]:
             (one["config"], one["variant"]): one for one in findings["scores"] if (one["task"], one["k"]) == (task, k)
         }
         made = [
-            (side(name, variant), [(one, scores[one["name"], variant]) for one in of if (one["name"], variant) in scores])
+            (
+                side(name, variant),
+                [(one, scores[one["name"], variant]) for one in of if (one["name"], variant) in scores],
+            )
             for variant in variants
             for name, of in curves.items()
         ]
@@ -119,14 +122,13 @@ def tradeoff_panel(tradeoffs: Tradeoffs) -> Panel:
 
     placed = {curve["arm"]: tuple(marks(curve)) for curve in tradeoffs["curves"]}
     return Panel(
-        "Retention against gain",
+        "Retention against gain, in points from the base",
         [(y(value) / 10, words.points(value).removesuffix(".0")) for value in y_values],
         [(x(value) / 10, words.points(value).removesuffix(".0")) for value in x_values],
         [Curve(arm, index, _line(of), None, "", "", marks=of) for index, (arm, of) in enumerate(placed.items())],
         0,
         level=y(0) / 10,
         threshold=x(0) / 10,
-        by="gain, in points from the base",
     )
 
 

@@ -57,9 +57,7 @@ def write_study_report(folder: Path, findings: Findings) -> Path:
         "notes": _notes(findings),
         "scores": scores_table(findings),
         "score_figures": score_figures(findings),
-        "forests": [
-            (kind, figures) for kind in study.KINDS if (figures := difference_figures(findings, kind))
-        ],
+        "forests": [(kind, figures) for kind in study.KINDS if (figures := difference_figures(findings, kind))],
         "grids": [(key, *grid_panels(findings, key)) for key in numeric_keys(findings)] if findings["scores"] else [],
         "tradeoff": tradeoff_panel(tradeoffs) if tradeoffs else None,
         "tradeoff_arms": [curve["arm"] for curve in tradeoffs["curves"]] if tradeoffs else [],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flexlora.evaluation.published import CAVEATS
 from flexlora.report import study_words, words
 from flexlora.report.latex import Table
@@ -26,7 +28,11 @@ def scores_table(findings: Findings) -> Table:
     return Table(
         name="scores",
         caption=f"pass@{k} in %, with 95 % intervals over seeds and problems.",
-        columns=["Configuration", "Seeds", *(f"{words.language_name(tasks[task])}, {words.task_name(task)}" for task in tasks)],
+        columns=[
+            "Configuration",
+            "Seeds",
+            *(f"{words.language_name(tasks[task])}, {words.task_name(task)}" for task in tasks),
+        ],
         rows=[
             [
                 study_words.side(config, variant),
@@ -64,7 +70,7 @@ def comparisons_table(findings: Findings) -> Table:
 def areas_table(findings: Findings) -> Table:
     """A row an arm: the area of its trade-off curve."""
     curves = findings["tradeoffs"]["curves"] if findings["tradeoffs"] else []
-    none = {"against": "", "seeds": [], "difference": None, "low": None, "high": None, "p_value": None}
+    none: dict[str, Any] = {"against": "", "seeds": [], "difference": None, "low": None, "high": None, "p_value": None}
     return Table(
         name="areas",
         caption="Areas of the trade-off curves, with 95 % intervals.",

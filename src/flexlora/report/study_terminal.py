@@ -47,7 +47,9 @@ def _print_unfinished(findings: Findings, console: Console) -> None:
     for line in study.unfinished(findings):
         console.print(Text(line, "yellow"))
     for one in findings["failures"]:
-        console.print(Text.assemble(("failed: ", "bold red"), (one["cell"], "bold"), f": {one['error']} ({one['log']})"))
+        console.print(
+            Text.assemble(("failed: ", "bold red"), (one["cell"], "bold"), f": {one['error']} ({one['log']})")
+        )
 
 
 def _print_primary(findings: Findings, console: Console) -> None:
@@ -75,9 +77,7 @@ def _print_compared(findings: Findings, console: Console) -> None:
             overview.add_row(" ", Text(line))
         console.print(overview)
         if kind == study.CONFIRMATORY:
-            shown = [
-                one for one in compared if len(compared) <= SENTENCES or study.verdict(one) != words.NO_DIFFERENCE
-            ]
+            shown = [one for one in compared if len(compared) <= SENTENCES or study.verdict(one) != words.NO_DIFFERENCE]
             _print_sentences(shown, members, console)
         else:
             console.print(Text(study.EXPLORED, "dim"))

@@ -12,7 +12,10 @@ from flexlora.studies.findings import AreaDifference, Configuration, Findings, S
 PRIMARY, CONFIRMATORY, EXPLORATORY = KINDS = ("primary", "confirmatory", "exploratory")
 MOST_DRAWN = 8
 """Configurations with curves of their own; of more, those that were fixed beforehand."""
-EXPLORED = "Exploratory comparisons were not fixed beforehand: they suggest what to test, and show nothing by themselves."
+EXPLORED = (
+    "Exploratory comparisons were not fixed beforehand: they suggest what to test, and show nothing by themselves."
+)
+
 
 def kind(comparison: StudyComparison) -> str:
     """`primary`, `confirmatory` or `exploratory`."""
@@ -133,7 +136,9 @@ def area_words(difference: AreaDifference | None) -> str:
     """`+0.2 [−0.1, +0.5] against none, p = 0.2`, in square points over 100; empty for none."""
     if difference is None:
         return ""
-    found = f"{area(difference['difference'], True)} [{area(difference['low'], True)}, {area(difference['high'], True)}]"
+    found = (
+        f"{area(difference['difference'], True)} [{area(difference['low'], True)}, {area(difference['high'], True)}]"
+    )
     return f"{found} against {difference['against']}, {words.p_text(difference['p_value'])}"
 
 
