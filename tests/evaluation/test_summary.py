@@ -139,8 +139,18 @@ def test_two_runs_are_compared_where_they_pair(tmp_path: Path) -> None:
     assert [c["variant"] for c in found.comparisons] == ["base"]
     assert found.comparisons[0]["difference"] == 0.0
     assert found.problems == [10]
+    assert found.p_corrected == [1.0]
     assert found.only_in_a == ["old/adapter on humaneval"]
     assert found.only_in_b == ["new/adapter on humaneval"]
+
+
+def test_comparisons_of_two_runs_are_corrected_together(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    make_run(a, {(None, "base"): verdicts(range(3)), ("main", "adapter"): verdicts([])})
+    make_run(b, {(None, "base"): verdicts(range(4)), ("main", "adapter"): verdicts(range(7))})
+    found = compare_runs(a, b)
+    assert [one["p_value"] for one in found.comparisons] == [1.0, 2 * 0.5**7]
+    assert found.p_corrected == [1.0, 2 * 2 * 0.5**7]
 
 
 def test_runs_that_share_nothing_or_changed_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A study's folder as `flexlora study run` leaves it, without a model: cells with logs, spectra and verdicts, and findings.
+"""A study's folder as `flexlora study run` leaves it, without a model: its cells' files, and its findings.
 
 Whether a problem is solved is drawn from its difficulty, the configuration's skill and the seed's luck, so that scores
 correlate over seeds and problems as real ones do. All of it is the same each time.

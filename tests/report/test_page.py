@@ -5,16 +5,22 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from chromium import Opened
 from fake_run import HOSTILE, make_run
 
+from flexlora.errors import UsageError
 from flexlora.evaluation import Summary
+from flexlora.files import write_json
 from flexlora.report import browser as browser_module
 from flexlora.report import write_report
+from flexlora.report.audits import audits
 from flexlora.report.browser import to_inert_json
+from flexlora.report.cost import parameters_of, program_costs
 from flexlora.report.words import side_name
 
 Fake = tuple[Path, Summary]
 Dump = Callable[[Path, str], str]
+Open = Callable[[Path, str], Opened]
 
 
 class Page(HTMLParser):
@@ -145,6 +151,97 @@ def test_several_k_give_a_table_and_a_plot_each(tmp_path: Path) -> None:
         assert f"pass@{k} against base" in html
 
 
+def test_every_flipped_problem_has_both_its_programs(fake: Fake) -> None:
+    data = json.loads(read(fake[0]).data)
+    expected = {
+        f"{side_name(one)} against {side_name(one['against'])}, {one['task']}": one["gained"] + one["lost"]
+        for one in fake[1]["comparisons"]
+        if one["gained"] + one["lost"]
+    }
+    assert {flip["name"]: [pair["id"] for pair in flip["pairs"]] for flip in data["flips"]} == expected
+    for flip in data["flips"]:
+        side, against = flip["name"].rpartition(", ")[0].split(" against ")
+        for pair in flip["pairs"]:
+            left, right = data["samples"][pair["left"]], data["samples"][pair["right"]]
+            assert [data["entries"][sample["entry"]]["side"] for sample in (left, right)] == [against, side]
+            passed = (left["status"] == "OK", right["status"] == "OK")
+            assert passed == ((False, True) if pair["kind"] == "gained" else (True, False))
+
+
+def test_flips_of_several_samples_show_one_that_flipped(tmp_path: Path) -> None:
+    summary, prompts = make_run(tmp_path, samples=3, ks=(1, 3), problems=12)
+    write_report(tmp_path, summary, prompts)
+    data = json.loads(read(tmp_path).data)
+    pairs = [pair for flip in data["flips"] for pair in flip["pairs"]]
+    assert pairs
+    for pair in pairs:
+        winner, loser = (pair["right"], pair["left"]) if pair["kind"] == "gained" else (pair["left"], pair["right"])
+        assert data["samples"][winner]["status"] == "OK"
+        assert data["samples"][loser]["status"] != "OK"
+
+
+def test_cost_counts_programs_and_trained_values(fake: Fake, tmp_path: Path) -> None:
+    costs = {one.name: one for one in program_costs(*fake)}
+    assert costs["base"].programs == 164 + 158
+    assert costs["base"].cpu_s == pytest.approx(0.1 * (164 + 158))
+    header = json.dumps({"a": {"shape": [8, 64]}, "b": {"shape": [32, 8]}, "__metadata__": {}}).encode()
+    (tmp_path / "weights").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert parameters_of(tmp_path / "weights") == 8 * 64 + 32 * 8
+    assert parameters_of(tmp_path / "none") is None
+
+
+def test_a_run_is_cited_with_version_and_hash(fake: Fake) -> None:
+    html = (fake[0] / "report.html").read_text("utf-8")
+    entry = html[html.index("@misc{flex-run-") :]
+    assert "demo \\textless{}b\\textgreater{}run\\textless{}/b\\textgreater{}" in entry
+    assert re.search(r"SHA-256 of its summary.json: [0-9a-f]{64}", entry)
+
+
+def test_the_audit_of_a_merge_is_shown_where_there_is_one(tmp_path: Path) -> None:
+    summary, prompts = make_run(tmp_path, problems=5)
+    write_report(tmp_path, summary, prompts)
+    assert 'id="merge"' not in (tmp_path / "report.html").read_text("utf-8")
+    update = {"relative_error": 0.08, "kept": 0.97, "read_error": 0.05, "unchanged": 0.4, "overflow": 0}
+    said = {"logit_rms": 0.1, "next_token": 0.02, "answers": 0.03}
+    rows = [
+        {"dtype": dtype, "rounding": rounding, "update": update, "disagreement": said, "modules": {"q": update}}
+        for dtype in ("float32", "bfloat16")
+        for rounding in ("nearest", "calibrated")
+    ]
+    rows.append({**rows[0], "dtype": "float16", "update": {**update, "overflow": 7}, "disagreement": None})
+    audit = {"dtype": "bfloat16", "rounding": "nearest", "notes": [HOSTILE[0]], "rows": rows}
+    audit["adapter_effect"] = {"logit_rms": 1.0, "next_token": 0.5}
+    write_json(tmp_path / "fourier" / "merged" / "merge_audit.json", audit)
+    write_report(tmp_path, summary, prompts)
+    html = (tmp_path / "report.html").read_text("utf-8")
+    section = html[html.index('<section id="merge"') : html.index('<section id="cost"')]
+    assert "<code>fourier/merged</code>" in section
+    assert section.count("<tr") == 1 + 5
+    assert section.count('<tr class="chosen"><th scope="row">bfloat16</th><td class="number">nearest') == 1
+    assert "7 weights too large" in section
+    assert "merging it in bfloat16 errs by 8.0 % of its update" in section
+    write_json(tmp_path / "fourier" / "merged" / "merge_audit.json", {"rows": 1})
+    with pytest.raises(UsageError, match=r"fourier/merged/merge_audit\.json: not an audit"):
+        audits(tmp_path)
+
+
+def test_a_run_opens_in_a_browser_without_errors_or_requests(fake: Fake, open_page: Open) -> None:
+    run, summary = fake
+    chosen = next(one for one in summary["comparisons"] if len(one["lost"]) > 1)
+    flips = [flip["name"] for flip in json.loads(read(run).data)["flips"]]
+    name = f"{side_name(chosen)} against {side_name(chosen['against'])}, {chosen['task']}"
+    opened = open_page(run / "report.html", f"#comparison={flips.index(name)}&problem={chosen['lost'][1]}")
+    assert opened.console == []
+    assert opened.requests == []
+    assert f">Problem {len(chosen['gained']) + 2} of {len(chosen['gained'] + chosen['lost'])}<" in opened.dom
+    place = opened.dom[opened.dom.index('<div id="flip">') : opened.dom.index("<noscript>")]
+    statuses = re.findall(r'class="status \w+">(\w+)<', place)
+    assert statuses[0] == "OK"
+    assert statuses[1] != "OK"
+    assert "Standard error of" in place
+    assert f"{len(json.loads(read(run).data)['samples']):,} samples, page 1 of" in opened.dom
+
+
 def test_deep_links_filter_in_a_browser(fake: Fake, dump_dom: Dump) -> None:
     run, summary = fake
     dom = dump_dom(run / "report.html", "#task=humaneval&variant=base&status=Exception")
@@ -170,7 +267,7 @@ def test_flipped_only_and_one_problem_in_a_browser(fake: Fake, dump_dom: Dump) -
 def test_hostile_strings_do_not_run_in_a_browser(fake: Fake, dump_dom: Dump) -> None:
     dom = dump_dom(fake[0] / "report.html", "#open=1&task=humaneval&variant=base")
     assert "<title>demo &lt;b&gt;run&lt;/b&gt; · FLeX report</title>" in dom
-    listed = dom[dom.index('id="list"') : dom.index("<noscript>")]
+    listed = dom[dom.index('id="list"') : dom.rindex("<noscript>")]
     assert "&lt;img src=x onerror=" in listed  # drawn, as text
     assert "<img" not in listed
     assert "<script" not in listed

@@ -1,11 +1,12 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_run import make_run
 from rich.console import Console
 
-from flexlora.evaluation import Comparison, Summary, compare_runs
+from flexlora.evaluation import Comparison, RunComparison, Summary, compare_runs
 from flexlora.evaluation.published import CAVEATS
 from flexlora.files import write_json
 from flexlora.report import print_comparison, print_doctor, print_summary
@@ -131,7 +132,38 @@ def test_two_runs_in_words(tmp_path: Path) -> None:
     console, text = printed(200)
     print_comparison(compare_runs(tmp_path / "a", tmp_path / "b"), console)
     assert "Only in A, not compared: base on humaneval." in text.getvalue()
-    assert "against the same in A, p = 1: no difference shown at 20 problems." in text.getvalue()
+    assert "against the same in A, p = 1 after correction: no difference shown at 20 problems." in text.getvalue()
+    assert "no difference shown on all 10 comparisons." in text.getvalue()
+
+
+def test_two_runs_are_compared_with_correction_and_their_flips(tmp_path: Path) -> None:
+    kept = [one for one in make_run(tmp_path / "a", problems=20)[0]["comparisons"] if one["arm"] == "fourier"][:2]
+    flips = [f"HumanEval/{number}" for number in range(15)]
+    found = RunComparison(
+        run_a="a",
+        run_b="b",
+        comparisons=[
+            {**kept[0], "difference": 0.2, "p_value": 0.03, "gained": flips, "lost": ["HumanEval/99"]},
+            kept[1],
+        ],
+        problems=[20, 20],
+        p_corrected=[0.06, 1.0],
+        only_in_a=[],
+        only_in_b=[],
+        likelihoods=[],
+        conditions=[],
+    )
+    console, text = printed()
+    print_comparison(found, console)
+    said = " ".join(text.getvalue().split())
+    assert "p = 0.06 after correction: no difference shown at 20 problems." in said
+    assert "gained 15: HumanEval/0, HumanEval/1," in said
+    assert "HumanEval/11 and 3 more (--json has all) lost 1: HumanEval/99" in said
+    assert max(map(len, text.getvalue().splitlines())) <= 80
+    alone = replace(found, comparisons=found.comparisons[:1], problems=[20], p_corrected=[0.03])
+    console, text = printed()
+    print_comparison(alone, console)
+    assert "p = 0.03: better on 20 problems." in " ".join(text.getvalue().split())
 
 
 def test_baselines_are_told_apart(tmp_path: Path) -> None:

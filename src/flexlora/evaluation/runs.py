@@ -9,6 +9,7 @@ from typing import Any
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.compare import compare
+from flexlora.evaluation.holm import holm
 from flexlora.evaluation.likelihood import compare_run_likelihoods
 from flexlora.evaluation.results import TaskResults, read_results
 from flexlora.evaluation.schema import Comparison, LikelihoodComparison, Score, Summary, comparison_record, read_summary
@@ -29,6 +30,8 @@ class RunComparison:
     """`against` is the same arm and variant in run A."""
     problems: list[int]
     """How many problems each comparison is over."""
+    p_corrected: list[float]
+    """Each comparison's p-value, corrected for all of them by Holm."""
     only_in_a: list[str]
     """Entries that only run A has, as "arm/variant on task"."""
     only_in_b: list[str]
@@ -69,6 +72,7 @@ def compare_runs(run_a: Path, run_b: Path, *, seed: int = 0) -> RunComparison:
         run_b=str(run_b),
         comparisons=comparisons,
         problems=problems,
+        p_corrected=list(holm({str(number): one["p_value"] for number, one in enumerate(comparisons)}).values()),
         only_in_a=[_name(key) for key in scores_a if key not in scores_b],
         only_in_b=[_name(key) for key in scores_b if key not in scores_a],
         likelihoods=likelihoods,

@@ -1,4 +1,7 @@
-"""The audits of merges that lie in a run, as `flexlora merge RUN/ARM/train/adapter --output RUN/ARM/merged` leaves them."""
+"""The audits of merges that lie in a run.
+
+`flexlora merge RUN/ARM/train/adapter --output RUN/ARM/merged` leaves one there.
+"""
 
 from __future__ import annotations
 
@@ -50,5 +53,5 @@ def _read(file: Path, run_dir: Path) -> Audit:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{file}: not an audit of a merge ({error!r}). `flexlora merge` writes it; take the file away to go without."
+            f"{file}: not an audit of a merge ({error!r}). `flexlora merge` writes it; without it the page has none."
         ) from error

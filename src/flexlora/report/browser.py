@@ -64,18 +64,19 @@ def collect(run_dir: Path, summary: Summary, prompts: Mapping[tuple[str, str], s
                 key = score["task"], str(sample["task_id"])
                 made = encoded(entry, sample, texts.setdefault(key, len(texts)))
                 samples.append({**made, "flips": flips.get((side_name(score), *key), [])})
+    flips_shown = _pairs(summary, samples)
     data = {
         "entries": [_entry(score, summary) for score in summary["scores"]],
         "prompts": [_short(prompts.get(key, "")) for key in texts],
         "samples": samples,
-        "flips": _pairs(summary, samples),
+        "flips": flips_shown,
     }
     return Browser(
         json=to_inert_json(data),
         embedded=len(chosen),
         total=len(flipped) + len(mixed),
         flipped_left_out=max(0, len(flipped) - MOST_SAMPLES),
-        flips=len(data["flips"]),
+        flips=len(flips_shown),
     )
 
 

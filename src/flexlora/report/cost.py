@@ -14,9 +14,9 @@ from flexlora.files import read_appended
 from flexlora.report.words import score_name
 
 NOTE = (
-    "Time of training is that of optimizer steps, without loading, validation and checkpoints. Time of programs is that "
-    "of all of them, one after another, compilation included; several run at once, and a verdict from the cache counts "
-    "with the time that it took when it was made."
+    "Time of training is that of optimizer steps, without loading, validation and checkpoints. Time of programs is "
+    "that of all of them, one after another, compilation included; several run at once, and a verdict from the cache "
+    "counts with the time that it took when it was made."
 )
 
 
@@ -90,4 +90,5 @@ def parameters_of(weights: Path) -> int | None:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     except (OSError, ValueError):
         return None
-    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    shapes: list[list[int]] = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+    return sum(map(prod, shapes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flexlora.evaluation.schema import Summary
@@ -16,7 +17,7 @@ from flexlora.report.study_curves import grid_panels, numeric_keys, tradeoff_pan
 from flexlora.report.study_tables import study_tables
 from flexlora.report.study_training import study_spectra, training_panels
 from flexlora.report.svg import panel_svg, plot_svg
-from flexlora.report.training_spectra import training_spectra
+from flexlora.report.training_spectra import TrainingSpectra, training_spectra
 from flexlora.studies.findings import Findings
 
 Drawn = list[tuple[str, str]]
@@ -39,7 +40,7 @@ def write_exports(folder: Path, findings: Findings) -> list[Path]:
         *_plots("scores", study_figures.score_figures(findings)),
         *(one for kind in study_words.KINDS for one in _plots(kind, study_figures.difference_figures(findings, kind))),
         *_panels("training", training_panels(folder, configurations), names),
-        *_panels("spectrum", study_spectra(folder, configurations).panels, names),
+        *_spectra(study_spectra(folder, configurations), names),
     ]
     for key in numeric_keys(findings) if findings["scores"] else ():
         curves, grid = grid_panels(findings, key)
@@ -63,7 +64,7 @@ def write_run_exports(run_dir: Path, summary: Summary, folder: Path) -> list[Pat
         *_plots("scores", figures.score_figures(summary)),
         *_plots("differences", figures.difference_figures(summary)),
         *_panels("training", panels(read_logs(run_dir, arms)), arms),
-        *_panels("spectrum", training_spectra(run_dir, arms).panels, arms),
+        *_spectra(training_spectra(run_dir, arms), arms),
     ]
     return _write(folder, drawn, run_tables.run_tables(run_dir, summary))
 
@@ -84,6 +85,16 @@ def _panels(name: str, made: Sequence[Panel], names: Sequence[str]) -> Drawn:
             panel_svg(one, names),
         )
         for one in made
+    ]
+
+
+def _spectra(spectra: TrainingSpectra, names: Sequence[str]) -> Drawn:
+    return [
+        (
+            f"spectrum-{_flat(one.title)}",
+            panel_svg(replace(one, title=f"Power of {one.title} over white noise's", by="frequency"), names),
+        )
+        for one in spectra.panels
     ]
 
 

@@ -127,5 +127,5 @@ def _record(score: Score, name: str, k: str) -> dict[str, Any]:
     value = score["pass_at_k"][k]
     kept = {
         key: score[key] for key in ("arm", "variant", "model", "task", "language", "problems", "samples_per_problem")
-    }  # type: ignore[literal-required]
-    return {"name": name, **kept, "k": k, **{key: value[key] for key in ("estimate", "low", "high", "method")}}  # type: ignore[literal-required]
+    }
+    return {"name": name, **kept, "k": k, **{key: value[key] for key in ("estimate", "low", "high", "method")}}

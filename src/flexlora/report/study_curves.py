@@ -122,14 +122,13 @@ def tradeoff_panel(tradeoffs: Tradeoffs) -> Panel:
 
     placed = {curve["arm"]: tuple(marks(curve)) for curve in tradeoffs["curves"]}
     return Panel(
-        "Retention against gain",
+        "Retention against gain, in points from the base",
         [(y(value) / 10, words.points(value).removesuffix(".0")) for value in y_values],
         [(x(value) / 10, words.points(value).removesuffix(".0")) for value in x_values],
         [Curve(arm, index, _line(of), None, "", "", marks=of) for index, (arm, of) in enumerate(placed.items())],
         0,
         level=y(0) / 10,
         threshold=x(0) / 10,
-        by="gain, in points from the base",
     )
 
 

@@ -96,18 +96,18 @@ class _Reader:
 
     def _of(self, config: str, variant: str, seed: int, task: str) -> Samples:
         if config == "base":
-            cell, arm = self._base, None
-        else:
-            found = self._configurations.get(config)
-            path = found["cells"].get(str(seed)) if found else None
-            cell, arm = (self._folder / path if path else None), (found["arm"] if found else None)
-        if cell is None:
-            return {}
+            return self._in(self._base, (None, variant, task)) if self._base else {}
+        found = self._configurations.get(config)
+        cell = found["cells"].get(str(seed)) if found else None
+        return self._in(self._folder / cell, (found["arm"], variant, task)) if found and cell else {}
+
+    def _in(self, cell: Path, key: tuple[str | None, str, str]) -> Samples:
+        """What a cell has of an (arm, variant, task)."""
         if cell not in self._paths:
             # A cell that is gone, or moved to another machine, has no programs to show.
             scores = read_summary(cell)["scores"] if (cell / "summary.json").exists() else []
             self._paths[cell] = {(score["arm"], score["variant"], score["task"]): score["path"] for score in scores}
-        place = self._paths[cell].get((arm, variant, task))
+        place = self._paths[cell].get(key)
         if place is None:
             return {}
         path = cell / place

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flexlora.evaluation.published import CAVEATS
 from flexlora.report import study_words, words
 from flexlora.report.latex import Table
@@ -68,7 +70,7 @@ def comparisons_table(findings: Findings) -> Table:
 def areas_table(findings: Findings) -> Table:
     """A row an arm: the area of its trade-off curve."""
     curves = findings["tradeoffs"]["curves"] if findings["tradeoffs"] else []
-    none = {"against": "", "seeds": [], "difference": None, "low": None, "high": None, "p_value": None}
+    none: dict[str, Any] = {"against": "", "seeds": [], "difference": None, "low": None, "high": None, "p_value": None}
     return Table(
         name="areas",
         caption="Areas of the trade-off curves, with 95 % intervals.",

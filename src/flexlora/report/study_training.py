@@ -32,6 +32,8 @@ METRICS = (
     ("high_frequency_share", "High-frequency share"),
 )
 """(field of the log, title); all by step."""
+Spectrum = Mapping[str, Any]
+"""A line of `spectrum.jsonl`."""
 
 
 def training_panels(folder: Path, configurations: Sequence[Configuration]) -> list[Panel]:
@@ -113,7 +115,7 @@ def _panel(title: str, by_seed: Mapping[str, Sequence[Sequence[Point]]]) -> Pane
     )
 
 
-def _mean_spectra(logs: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
+def _mean_spectra(logs: Sequence[Sequence[Spectrum]]) -> list[dict[str, Any]]:
     """Means over seeds, step by step; the first seed's view and threshold, which all share."""
     by_step = [{record["step"]: record for record in log} for log in logs]
     if not by_step:
@@ -122,7 +124,7 @@ def _mean_spectra(logs: Sequence[Sequence[Record]]) -> list[dict[str, Any]]:
     return [_mean_record([log[step] for log in by_step]) for step in shared]
 
 
-def _mean_record(records: Sequence[Record]) -> dict[str, Any]:
+def _mean_record(records: Sequence[Spectrum]) -> dict[str, Any]:
     first = records[0]
     factors = list(first["bands"])
     found = {factor: [r for r in records if r["energy"][factor]] for factor in factors}

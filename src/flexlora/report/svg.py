@@ -16,7 +16,7 @@ OF_VARIANT = {"base": "#6b7078", "adapter": "#1f66c9", "merged": "#c2570c", "bas
 OF_CURVE = ("#1f66c9", "#c2570c", "#14713c", "#7a3fb3", "#b3266b", "#5d626d")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "12 3")
 SIZE = 11
-CHARACTER = 0.58 * SIZE
+CHARACTER = 0.56 * SIZE
 """Width of a character, in the mean, of a wide sans-serif font."""
 TRACK, ROW, GROUP = 320, 19, 24
 CHART, HEIGHT, MARGIN, LEGEND = 300, 190, 52, 18
@@ -89,7 +89,10 @@ def _row(row: Row, left: float, y: float) -> Iterable[str]:
     yield _text(0, y + 4, row.label)
     if row.bar:
         start = _across(left, 0)
-        yield f'<rect x="{start:.1f}" y="{y - 6:.1f}" width="{x - start:.1f}" height="12" fill="{colour}" fill-opacity="0.28"/>'
+        yield (
+            f'<rect x="{start:.1f}" y="{y - 6:.1f}" width="{x - start:.1f}" height="12" fill="{colour}" '
+            'fill-opacity="0.28"/>'
+        )
     for dot in row.dots:
         at = _across(left, dot)
         yield _line(at, y - 4, at, y + 4, INK, opacity=0.45, width=0.8)
@@ -160,7 +163,8 @@ def _line(
 ) -> str:
     more = f' stroke-dasharray="{dashes}"' if dashes else ""
     more += f' stroke-opacity="{opacity:g}"' if opacity != 1 else ""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width:g}"{more}/>'
+    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {ends} stroke="{colour}" stroke-width="{width:g}"{more}/>'
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", fill: str = INK, weight: bool = False) -> str:

@@ -6,6 +6,7 @@ All text goes in as `Text`, never as markup: a task's name may hold square brack
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,10 @@ from flexlora.report.words import (
     WORSE,
     CasesRow,
     chance_note,
+    corrected,
     count,
     data_notes,
+    flips,
     is_humaneval,
     language_name,
     method_note,
@@ -43,6 +46,7 @@ from flexlora.report.words import (
     score_range,
     sentence,
     side_name,
+    spread,
     statuses_in_order,
     task_name,
     tests_rows,
@@ -55,6 +59,9 @@ MARKS = {BETTER: "▲", WORSE: "▼", NO_DIFFERENCE: "–"}
 # A score's cell needs 15 characters, `[96.4, 100.0]` and padding included; a task's name gets what is left.
 CELL = 15
 TASK = 20
+FLIPS = 12
+"""Problems of a comparison of two runs that are named, each way."""
+CORRECTED = "P-values are corrected for all these comparisons of scores, by Holm."
 SENTENCES = 12
 """Comparisons that are all put in words; of more, only those that differ are."""
 
@@ -91,17 +98,25 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
 
 
 def print_comparison(found: RunComparison, console: Console | None = None) -> None:
-    """Print what `compare_runs` found: each comparison in words, then what only one run has."""
+    """Print what `compare_runs` found: the verdicts, each comparison in words with what flipped, what only one run has.
+
+    P-values are corrected for all the comparisons of scores that are shown.
+    """
     console = console or Console()
     console.print(Text(f"B = {found.run_b} against A = {found.run_a}", "bold"))
-    sentences = [
-        (one, sentence(one, problems, against="the same in A"))
-        for one, problems in zip(found.comparisons, found.problems, strict=True)
-    ]
-    _print_sentences(console, sentences)
-    for one in found.likelihoods:
-        console.print(Text(likelihood_sentence(one, against="the same in A")))
-    notes = [method_note(found.comparisons), chance_note(found.comparisons)]
+    compared, among = corrected(found.comparisons, found.p_corrected), len(found.comparisons)
+    if among > 1:
+        console.print(Text(spread(Counter(map(verdict, compared)), "comparison"), "bold"))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for one, problems in zip(compared, found.problems, strict=True):
+        said = sentence(one, problems, against="the same in A", among=among)
+        grid.add_row(MARKS[verdict(one)], Text(said, _colour(one)))
+        for line in flips(one, FLIPS):
+            grid.add_row("", Text(line, "dim"))
+    console.print(grid)
+    for likelihood in found.likelihoods:
+        console.print(Text(likelihood_sentence(likelihood, against="the same in A")))
+    notes = [method_note(found.comparisons), CORRECTED if among > 1 else "", chance_note(found.likelihoods)]
     notes += [f"The runs also differ in {condition}." for condition in found.conditions]
     notes += [f"Only in A, not compared: {entry}." for entry in found.only_in_a]
     notes += [f"Only in B, not compared: {entry}." for entry in found.only_in_b]

@@ -130,20 +130,22 @@ def verdict(comparison: Comparison) -> str:
     return BETTER if comparison["difference"] > 0 else WORSE
 
 
-def sentence(comparison: Comparison, problems: int, against: str | None = None) -> str:
+def sentence(comparison: Comparison, problems: int, against: str | None = None, *, among: int = 1) -> str:
     """One comparison in words: how much, how sure, and what that shows.
 
     Args:
         problems: how many problems the comparison is over.
         against: what to call the other side; by default its arm and variant.
+        among: how many comparisons its p-value has been corrected for.
     """
+    corrected = " after correction" if among > 1 else ""
     metric = "" if comparison["k"] == 1 else f" pass@{comparison['k']}"
     decided = verdict(comparison)
     words = f"{decided} {'at' if decided == NO_DIFFERENCE else 'on'} {count(problems, 'problem')}"
     return (
         f"{language_name(comparison['language'])} ({task_name(comparison['task'])}): {side_name(comparison)}{metric} "
         f"{points(comparison['difference'])} points {difference_range(comparison['low'], comparison['high'])} "
-        f"against {against or side_name(comparison['against'])}, {p_text(comparison['p_value'])}: {words}."
+        f"against {against or side_name(comparison['against'])}, {p_text(comparison['p_value'])}{corrected}: {words}."
     )
 
 
@@ -168,17 +170,15 @@ def overview(comparisons: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def spread(found: Counter[str]) -> str:
+def spread(found: Counter[str], word: str = "task") -> str:
     """`better on 1, no difference shown on 7 of 8 tasks.`"""
-    tasks = f"{found.total()} task{'s' if found.total() > 1 else ''}"
+    every = count(found.total(), word)
     if len(found) == 1:
         (decided,) = found
-        return (
-            f"{decided} on {'both tasks' if found.total() == 2 else f'all {tasks}'}."
-            if found.total() > 1
-            else f"{decided}."
-        )
-    return ", ".join(f"{decided} on {found[decided]}" for decided in VERDICTS if found[decided]) + f" of {tasks}."
+        if found.total() == 1:
+            return f"{decided}."
+        return f"{decided} on {f'both {word}s' if found.total() == 2 else f'all {every}'}."
+    return ", ".join(f"{decided} on {found[decided]}" for decided in VERDICTS if found[decided]) + f" of {every}."
 
 
 def tests_rows(summary: Summary) -> list[CasesRow]:
@@ -232,6 +232,26 @@ def chance_note(comparisons: Sequence[object]) -> str:
         f"The {len(comparisons)} p-values are not corrected for one another: if nothing differed, about "
         f"{SIGNIFICANCE * len(comparisons):.1f} of them would still fall below {SIGNIFICANCE}."
     )
+
+
+def corrected(comparisons: Sequence[Comparison], p_values: Sequence[float]) -> list[Comparison]:
+    """The comparisons with corrected p-values in place of their own."""
+    return [{**one, "p_value": p_value} for one, p_value in zip(comparisons, p_values, strict=True)]
+
+
+def flips(comparison: Comparison, most: int) -> list[str]:
+    """`gained 2: HumanEval/1, HumanEval/7`, and what was lost; of many problems, the first.
+
+    Args:
+        most: problems of a line.
+    """
+    lines = []
+    for kind, task_ids in (("gained", comparison["gained"]), ("lost", comparison["lost"])):
+        if task_ids:
+            rest = len(task_ids) - most
+            named = ", ".join(task_ids[:most]) + (f" and {rest} more (--json has all)" if rest > 0 else "")
+            lines.append(f"{kind} {len(task_ids)}: {named}")
+    return lines
 
 
 def method_note(comparisons: Sequence[Comparison]) -> str:
