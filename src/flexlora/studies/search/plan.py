@@ -62,6 +62,8 @@ class Search(Section):
                 f"{', '.join(wrong)}: a search varies keys of {', '.join(SECTIONS)}, e.g. lora.rank; what is trained "
                 "on and evaluated stays the recipe's"
             )
+        if single := [key for key, values in space.items() if isinstance(values, tuple) and len(values) < 2]:
+            raise ValueError(f"{', '.join(single)}: one value is no choice; set it in the recipe (--set)")
         return space
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -56,7 +56,7 @@ class Range(Section):
         return self
 
 
-Choices = Annotated[tuple[Any, ...], Field(min_length=2)]
+Choices = tuple[Any, ...]
 Space = dict[str, Range | Choices]
 
 
