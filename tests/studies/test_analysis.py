@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from constructed import RECIPE, TASKS, FakeCell, base_recipe, cells_for, drawn, study_of, write_base, write_cells
+from constructed import RECIPE, TASKS, base_recipe, cells_for, drawn, study_of, write_base, write_cells
 from simulated import tolerance
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.compare import mcnemar
 from flexlora.files import append_jsonl, write_json
 from flexlora.studies.analysis import analyse, analyse_cells, numbers_of, recompute, write_findings
-from flexlora.studies.cells import cells_of
+from flexlora.studies.cells import Cell, cells_of
 from flexlora.studies.comparing import rivals_of
 from flexlora.studies.events import Events
 from flexlora.studies.files import load_study
@@ -45,7 +45,7 @@ PLAN: dict[str, Any] = {
 }
 
 
-def analysed(folder: Path, study: Study, cells: list[FakeCell]) -> tuple[Findings, Results]:
+def analysed(folder: Path, study: Study, cells: list[Cell]) -> tuple[Findings, Results]:
     return analyse_cells(study, folder, cells, {"base": base_recipe()})
 
 
