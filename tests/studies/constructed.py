@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from flexlora.evaluation import Entry, score_run
 from flexlora.files import append_jsonl, write_json, write_whole
 from flexlora.folder import RunFolder, begin
 from flexlora.recipe import Recipe, from_dict
+from flexlora.studies.cells import Cell
 from flexlora.studies.schema import Study
 
 TASKS = {"tiny/A/py": "py", "tiny/A/java": "java"}
@@ -28,19 +28,6 @@ Draw = Callable[[str, str, str, int], Counts]
 """(configuration, variant, task, seed) -> how many samples of each problem pass."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FakeCell:
-    """What `flexlora.studies.cells.Cell` has."""
-
-    name: str
-    config: str
-    arm: str
-    point: dict[str, Any]
-    seed: int
-    recipe: Recipe
-    base: str = "base"
-
-
 def study_of(**values: Any) -> Study:
     """A study over the recipe of these tests."""
     return Study.model_validate({"name": "fake", "recipe": RECIPE, **values})
@@ -48,14 +35,14 @@ def study_of(**values: Any) -> Study:
 
 def cells_for(
     configs: Mapping[str, tuple[str, dict[str, Any]]], seeds: Mapping[str, Sequence[int]] | int
-) -> list[FakeCell]:
+) -> list[Cell]:
     """A cell for every configuration (name -> arm and point) and seed."""
     found = []
     for name, (arm, point) in configs.items():
         for seed in range(seeds) if isinstance(seeds, int) else seeds[name]:
             recipe = from_dict({**RECIPE, "variants": ["adapter"], "arms": {arm: {}}, "seed": seed})
             folder = f"{name.replace(' ', ',')},seed={seed}"
-            found.append(FakeCell(name=folder, config=name, arm=arm, point=point, seed=seed, recipe=recipe))
+            found.append(Cell(name=folder, config=name, arm=arm, point=point, seed=seed, recipe=recipe, base="base"))
     return found
 
 
@@ -64,7 +51,7 @@ def base_recipe() -> Recipe:
 
 
 def write_cells(
-    folder: Path, cells: Iterable[FakeCell], draw: Draw, variants: Sequence[str] = ("adapter",), samples: int = 1
+    folder: Path, cells: Iterable[Cell], draw: Draw, variants: Sequence[str] = ("adapter",), samples: int = 1
 ) -> None:
     """The run directories of these cells, finished."""
     for cell in cells:

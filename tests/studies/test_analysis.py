@@ -11,16 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from constructed import TASKS, FakeCell, base_recipe, cells_for, drawn, study_of, write_base, write_cells
+import yaml
+from constructed import RECIPE, TASKS, base_recipe, cells_for, drawn, study_of, write_base, write_cells
 from simulated import tolerance
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.compare import mcnemar
 from flexlora.evaluation.holm import holm
 from flexlora.files import append_jsonl, write_json
-from flexlora.studies.analysis import analyse_cells, numbers_of, recompute
+from flexlora.studies.analysis import analyse, analyse_cells, numbers_of, recompute, write_findings
+from flexlora.studies.cells import Cell, cells_of
 from flexlora.studies.comparing import rivals_of
+from flexlora.studies.events import Events
+from flexlora.studies.files import load_study
 from flexlora.studies.findings import Findings, StudyComparison
+from flexlora.studies.folder import begin_study, locked_study
 from flexlora.studies.results import Answers, Origin, Results, TaskProblems, load_results, write_results
 from flexlora.studies.schema import Study
 from flexlora.studies.statistics import compare_arms
@@ -41,7 +46,7 @@ PLAN: dict[str, Any] = {
 }
 
 
-def analysed(folder: Path, study: Study, cells: list[FakeCell]) -> tuple[Findings, Results]:
+def analysed(folder: Path, study: Study, cells: list[Cell]) -> tuple[Findings, Results]:
     return analyse_cells(study, folder, cells, {"base": base_recipe()})
 
 
@@ -451,3 +456,29 @@ def test_provenance_says_what_differs_between_cells(planted: tuple[Path, Finding
 def test_findings_are_plain_json(planted: tuple[Path, Findings, Results]) -> None:
     findings = planted[1]
     assert json.loads(json.dumps(findings, allow_nan=False)) == findings
+
+
+def test_a_folder_is_analysed_as_the_runner_leaves_it(tmp_path: Path) -> None:
+    """`study.yaml` to `study.json` and `results.jsonl`, with a cell that failed; and all again from the latter."""
+    arms = {"none": {"penalty": {"lam": 0.0}}, "factors": {"penalty": {"lam": 0.02}}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"recipe": RECIPE, "arms": arms, "seeds": 2}, sort_keys=False))
+    study, folder = load_study(tmp_path / "plan.yaml"), tmp_path / "study"
+    with locked_study(folder):
+        begin_study(study, folder)
+    cells, draw = cells_of(study), drawn({"none": 0.0, "factors": 0.1})
+    assert [cell.config for cell in cells] == ["none", "none", "factors", "factors"]
+    write_base(folder, draw)
+    write_cells(folder, cells[:3], draw)
+    Events(folder).add(cells[3].name, "failed", error="killed by signal 9")
+    findings = write_findings(folder)
+    assert (findings["finished"], findings["cells"], findings["unfinished_bases"]) == (3, 4, [])
+    assert [(one["cell"], one["error"]) for one in findings["failures"]] == [(cells[3].name, "killed by signal 9")]
+    assert one_of(findings["configurations"], "factors")["unfinished"] == [1]
+    assert findings["comparisons"] == analyse(folder)["comparisons"]
+    assert json.loads((folder / "study.json").read_bytes()) == findings
+    recomputed = recompute(folder / "results.jsonl", load_study(folder / "study.yaml"))
+    assert recomputed == (findings["scores"], findings["comparisons"], findings["tradeoffs"])
+
+
+def one_of(configurations: list[Any], name: str) -> Any:
+    return next(found for found in configurations if found["name"] == name)

@@ -6,7 +6,7 @@ same numbers of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,21 @@ from flexlora.errors import UsageError
 from flexlora.evaluation.schema import read_summary
 from flexlora.files import write_json
 from flexlora.recipe import Recipe
+from flexlora.studies.cells import Cell, bases_of, cells_of
 from flexlora.studies.comparing import comparisons_of, scores_of
+from flexlora.studies.events import Events
 from flexlora.studies.findings import SCHEMA, Configuration, Failure, Findings, StudyComparison, StudyScore, Tradeoffs
+from flexlora.studies.folder import existing_study
 from flexlora.studies.measures import cost_of, differing, paper_rows, training_of
-from flexlora.studies.reading import OfAStudy, base_path, cell_path, is_finished, read_cells
+from flexlora.studies.reading import base_path, cell_path, finished_runs, read_cells
 from flexlora.studies.results import Results, load_results, write_results
 from flexlora.studies.schema import Study
 from flexlora.studies.tradeoffs import tradeoffs_of
 
 RESULTS = "results.jsonl"
 FINDINGS = "study.json"
-MEANT_TO_DIFFER = ("arms", "seed", "overlap")
-"""Of a cell's provenance: what it was trained on and came out as."""
+MEANT_TO_DIFFER = ("arms", "seed", "overlap", "models")
+"""Of a run's provenance: what it was trained on and came out as; baselines, which are in a base's run only."""
 
 Numbers = tuple[list[StudyScore], list[StudyComparison], Tradeoffs | None]
 
@@ -65,7 +68,7 @@ def numbers_of(results: Results, study: Study) -> Numbers:
 def analyse_cells(
     study: Study,
     folder: Path,
-    cells: Sequence[OfAStudy],
+    cells: Sequence[Cell],
     bases: Mapping[str, Recipe],
     failures: Sequence[Failure] = (),
 ) -> tuple[Findings, Results]:
@@ -78,9 +81,10 @@ def analyse_cells(
     """
     if not cells:
         raise UsageError(f"{folder}: the study has no cells; give it an arm and a seed.")
-    results = read_cells(study.name, folder, cells, bases)
+    there = finished_runs(folder, cells, bases)  # asked once: a study may be running
+    results = read_cells(study.name, folder, cells, bases, there)
     scores, comparisons, tradeoffs = numbers_of(results, study)
-    finished = [cell for cell in cells if is_finished(folder / cell_path(cell))]
+    finished = [cell for cell in cells if cell_path(cell) in there]
     models = {cell.config: cell.recipe.model for cell in cells} | {name: base.model for name, base in bases.items()}
     trained = {
         name: [training for cell in finished if cell.config == name and (training := _training(folder, cell))]
@@ -94,39 +98,35 @@ def analyse_cells(
         "model": all_models[0],
         "models": all_models,
         "plan": study.model_dump(mode="json"),
-        "configurations": _configurations(study, folder, cells),
+        "configurations": _configurations(study, folder, cells, there),
         "scores": scores,
         "comparisons": comparisons,
         "tradeoffs": tradeoffs,
         "paper": paper_rows(study, results, trained, models),
         "failures": list(failures),
-        "unfinished_bases": [name for name in bases if not is_finished(folder / base_path(name))],
+        "unfinished_bases": [name for name in bases if base_path(name) not in there],
         "cells": len(cells),
         "finished": len(finished),
-        "provenance": _provenance(folder, finished, bases),
+        "provenance": _provenance(folder, finished, [name for name in bases if base_path(name) in there]),
     }, results
 
 
 def _analysed(folder: Path) -> tuple[Findings, Results]:
-    from flexlora.studies.cells import bases_of, cells_of
-    from flexlora.studies.events import Events
-    from flexlora.studies.folder import existing_study
-
     study = existing_study(folder)
     return analyse_cells(study, folder, cells_of(study), bases_of(study), Events(folder).failures())
 
 
-def _training(folder: Path, cell: OfAStudy) -> Any:
+def _training(folder: Path, cell: Cell) -> Any:
     return training_of(folder / cell_path(cell), cell.arm)
 
 
-def _configurations(study: Study, folder: Path, cells: Sequence[OfAStudy]) -> list[Configuration]:
-    by_name: dict[str, list[OfAStudy]] = {}
+def _configurations(study: Study, folder: Path, cells: Sequence[Cell], finished: Set[str]) -> list[Configuration]:
+    by_name: dict[str, list[Cell]] = {}
     for cell in cells:
         by_name.setdefault(cell.config, []).append(cell)
     found: list[Configuration] = []
     for name, own in by_name.items():
-        done = [cell for cell in own if is_finished(folder / cell_path(cell))]
+        done = [cell for cell in own if cell_path(cell) in finished]
         one: Configuration = {
             "name": name,
             "arm": own[0].arm,
@@ -142,23 +142,18 @@ def _configurations(study: Study, folder: Path, cells: Sequence[OfAStudy]) -> li
     return found
 
 
-def _provenance(folder: Path, finished: Sequence[OfAStudy], bases: Mapping[str, Recipe]) -> dict[str, Any]:
-    """Of the first finished run, with what differs between runs over the same base."""
-    if not finished:
+def _provenance(folder: Path, cells: Sequence[Cell], bases: Sequence[str]) -> dict[str, Any]:
+    """Of the first finished cell, with what differs between runs over the same base."""
+    if not cells:
         return {}
-    first = read_summary(folder / cell_path(finished[0]))["provenance"]
-    groups: dict[str, dict[str, Any]] = {name: {} for name in bases}
-    for name in bases:
-        if is_finished(folder / base_path(name)):
-            groups[name][base_path(name)] = read_summary(folder / base_path(name))["provenance"]
-    for cell in finished:
-        groups.setdefault(cell.base, {})[cell_path(cell)] = read_summary(folder / cell_path(cell))["provenance"]
+    runs = [(base, base_path(base)) for base in bases] + [(cell.base, cell_path(cell)) for cell in cells]
+    found = {path: read_summary(folder / path)["provenance"] for _, path in runs}
     differs: dict[str, dict[str, list[str]]] = {}
-    for runs in groups.values():
+    for base in dict.fromkeys(base for base, _ in runs):
         compared = {
-            run: {key: value for key, value in provenance.items() if key not in MEANT_TO_DIFFER}
-            for run, provenance in runs.items()
+            path: {key: value for key, value in found[path].items() if key not in MEANT_TO_DIFFER}
+            for of, path in runs
+            if of == base
         }
-        # Baselines are in the base's run only.
-        differs |= {key: by for key, by in differing(compared).items() if key != "models"}
-    return {**first, "differs": differs}
+        differs |= differing(compared)
+    return {**found[cell_path(cells[0])], "differs": differs}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.results import TaskResults, name_some
@@ -12,32 +12,14 @@ from flexlora.evaluation.runs import scored_results
 from flexlora.evaluation.schema import Summary, read_summary
 from flexlora.folder import existing
 from flexlora.recipe import Recipe
+from flexlora.studies.cells import Cell
 from flexlora.studies.results import Answers, Origin, Results, TaskProblems
 
 SAMPLING = {"n", "temperature", "top_p", "max_new_tokens"}
 """What of the sampling a score depends on."""
 
 
-class OfAStudy(Protocol):
-    """What is read of a cell: `flexlora.studies.cells.Cell` has it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def config(self) -> str: ...
-    @property
-    def arm(self) -> str: ...
-    @property
-    def point(self) -> dict[str, Any]: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def recipe(self) -> Recipe: ...
-    @property
-    def base(self) -> str: ...
-
-
-def cell_path(cell: OfAStudy) -> str:
+def cell_path(cell: Cell) -> str:
     """A cell's run directory, relative to the study's folder."""
     return f"cells/{cell.name}"
 
@@ -47,16 +29,23 @@ def base_path(name: str) -> str:
     return f"bases/{name}"
 
 
-def is_finished(run: Path) -> bool:
-    """Whether a run has come to its end: its report is written last, and taken away where it is gone on with."""
-    return all((run / name).is_file() for name in ("summary.json", "report.html"))
+def finished_runs(folder: Path, cells: Sequence[Cell], bases: Iterable[str]) -> set[str]:
+    """The paths of the runs that have come to their end.
+
+    A report is written last, and is taken away where a run is gone on with.
+    """
+    paths = [*map(base_path, bases), *map(cell_path, cells)]
+    return {path for path in paths if all((folder / path / name).is_file() for name in ("summary.json", "report.html"))}
 
 
-def read_cells(name: str, folder: Path, cells: Sequence[OfAStudy], bases: Mapping[str, Recipe]) -> Results:
-    """All verdicts of what is finished; what is not is passed over, and the caller lists it.
+def read_cells(name: str, folder: Path, cells: Sequence[Cell], bases: Iterable[str], finished: Set[str]) -> Results:
+    """All verdicts of the finished runs of a study; the caller lists the others.
 
     Args:
         name: of the study.
+        cells: all of them.
+        bases: names of the runs with base and baselines.
+        finished: their paths, by `finished_runs`.
 
     Raises:
         UsageError: a folder is no run, has another seed, or differs from the others in problems, data or sampling.
@@ -65,11 +54,11 @@ def read_cells(name: str, folder: Path, cells: Sequence[OfAStudy], bases: Mappin
     results = Results(study=name)
     conditions: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for base in bases:
-        if is_finished(folder / base_path(base)):
+        if base_path(base) in finished:
             _add_run(results, conditions, folder, base_path(base), base, None)
     for cell in cells:
         results.configurations.setdefault(cell.config, Origin(arm=cell.arm, point=cell.point, base=cell.base))
-        if is_finished(folder / cell_path(cell)):
+        if cell_path(cell) in finished:
             _add_run(results, conditions, folder, cell_path(cell), cell.base, cell)
     return results
 
@@ -80,7 +69,7 @@ def _add_run(
     folder: Path,
     path: str,
     base: str,
-    cell: OfAStudy | None,
+    cell: Cell | None,
 ) -> None:
     run, summary = folder / path, read_summary(folder / path)
     recipe = existing(run).recipe
