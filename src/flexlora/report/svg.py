@@ -84,7 +84,8 @@ def panel_svg(panel: Panel, names: Sequence[str]) -> str:
 
 
 def _row(row: Row, left: float, y: float) -> Iterable[str]:
-    colour = OF_VARIANT[row.variant]
+    variant, at_part, _ = row.variant.partition("@")
+    colour = OF_VARIANT[variant]
     x = _across(left, row.at)
     yield _text(0, y + 4, row.label)
     if row.bar:
@@ -98,7 +99,9 @@ def _row(row: Row, left: float, y: float) -> Iterable[str]:
         yield _line(at, y - 4, at, y + 4, INK, opacity=0.45, width=0.8)
     yield _line(_across(left, row.low), y, _across(left, row.high), y, colour, width=2)
     if not row.bar:
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" stroke="#ffffff"/>'
+        # An adapter at a part of its strength is hollow.
+        mark = f'fill="#ffffff" stroke="{colour}"' if at_part else f'fill="{colour}" stroke="#ffffff"'
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {mark}/>'
     note = f"   {row.note}" if row.note else ""
     yield _text(left + TRACK + 16, y + 4, f"{row.value} {row.range}{note}")
 
