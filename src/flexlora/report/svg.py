@@ -54,7 +54,7 @@ def panel_svg(panel: Panel, names: Sequence[str]) -> str:
     """
     shown = list(dict.fromkeys(curve.index for curve in panel.curves)) if len(names) > 1 else []
     title = f"{panel.title}{f' by {panel.by}' if panel.by else ''}"
-    width = max(MARGIN + CHART + 16, _width(title) + 8, *(44 + _width(names[at]) for at in shown))
+    width = max(MARGIN + CHART + 16, _width(title) + 8, *(MARGIN + 46 + _width(names[at]) for at in shown))
     parts = [_text(0, 14, title, weight=True)]
     for at, label in panel.y_ticks:
         y = 28 + HEIGHT * at / 100
@@ -78,9 +78,7 @@ def panel_svg(panel: Panel, names: Sequence[str]) -> str:
         parts.append(_line(MARGIN, bottom + 8, MARGIN + 30, bottom + 8, *_style(at), width=1.8))
         parts.append(_text(MARGIN + 38, bottom + 12, names[at]))
         bottom += LEGEND
-    return _document(
-        width if not shown else max(width, MARGIN + 46 + max(_width(names[at]) for at in shown)), bottom + 4, parts
-    )
+    return _document(width, bottom + 4, parts)
 
 
 def _row(row: Row, left: float, y: float) -> Iterable[str]:
