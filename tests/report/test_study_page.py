@@ -174,6 +174,8 @@ def test_the_trade_off_has_all_points_of_all_arms(study: Study) -> None:
     assert [len(curve.marks) for curve in panel.curves] == [len(curve["points"]) for curve in tradeoffs["curves"]]
     for curve in panel.curves:
         for mark in curve.marks:
+            beaten = [one for one in curve.marks if one.x > mark.x and one.y < mark.y]
+            assert (f"{mark.x:.1f},{mark.y:.1f}" in curve.points.split()) == (not beaten)
             assert mark.across is not None
             assert mark.along is not None
             assert 0 <= mark.across[0] <= mark.x <= mark.across[1] <= 1000
