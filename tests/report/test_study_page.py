@@ -122,7 +122,7 @@ def test_a_study_of_which_nothing_is_finished_renders(study: Study, tmp_path: Pa
     html = write_study_report(tmp_path, empty).read_text("utf-8")
     assert "0 of 32 cells are finished" in html
     assert "Without a base" in html
-    assert "No primary comparison was fixed beforehand" in html
+    assert "The primary comparison, factors lam=0.02 against permuted lam=0.02, has no results yet." in html
     for section in ("scores", "differences", "grid", "tradeoff", "flipped", "training", "cost", "paper"):
         assert f'id="{section}"' not in html
 
