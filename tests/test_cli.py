@@ -173,10 +173,12 @@ def test_stages_one_by_one_make_a_run_that_reports_and_compares(
         done = inside(stage, run)
         assert done.returncode == 0, done.stderr
     assert "humaneval" in done.stdout
-    reported = inside("report", run)
+    reported = inside("report", run, "--export", tmp_path / "paper")
     assert "report.html" in reported.stdout
+    assert {path.suffix for path in (tmp_path / "paper").rglob("*.*")} == {".svg", ".tex", ".csv"}
     compared = inside("compare", run, run, "--json")
     assert [c["difference"] for c in json.loads(compared.stdout)["comparisons"]] == [0, 0]
+    assert json.loads(compared.stdout)["p_corrected"] == [1, 1]
     fixed = inside("evaluate", run, "--set", "seed=1")
     assert (fixed.returncode, "its recipe is fixed" in fixed.stderr) == (2, True)
     model = recipe_file.read_text().splitlines()[0].split(": ")[1]

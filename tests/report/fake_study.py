@@ -57,7 +57,12 @@ def make_study(folder: Path) -> Findings:
         "description": "Is it the frequency? The penalty against its permuted control, on the embedded model.",
         "model": "tiny",
         "models": ["tiny"],
-        "plan": {"name": "controls", "seeds": list(range(SEEDS)), "grid": {LAM: [0.005, 0.02, 0.08]}},
+        "plan": {
+            "name": "controls",
+            "seeds": list(range(SEEDS)),
+            "grid": {LAM: [0.005, 0.02, 0.08]},
+            "analysis": {"primary": {"config": "factors lam=0.02", "against": "permuted lam=0.02"}},
+        },
         "configurations": configurations,
         "scores": scores,
         "comparisons": _comparisons(solved),

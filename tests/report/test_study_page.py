@@ -122,7 +122,7 @@ def test_a_study_of_which_nothing_is_finished_renders(study: Study, tmp_path: Pa
     html = write_study_report(tmp_path, empty).read_text("utf-8")
     assert "0 of 32 cells are finished" in html
     assert "Without a base" in html
-    assert "No primary comparison was fixed beforehand" in html
+    assert "The primary comparison, factors lam=0.02 against permuted lam=0.02, has no results yet." in html
     for section in ("scores", "differences", "grid", "tradeoff", "flipped", "training", "cost", "paper"):
         assert f'id="{section}"' not in html
 
@@ -174,6 +174,8 @@ def test_the_trade_off_has_all_points_of_all_arms(study: Study) -> None:
     assert [len(curve.marks) for curve in panel.curves] == [len(curve["points"]) for curve in tradeoffs["curves"]]
     for curve in panel.curves:
         for mark in curve.marks:
+            beaten = [one for one in curve.marks if one.x > mark.x and one.y < mark.y]
+            assert (f"{mark.x:.1f},{mark.y:.1f}" in curve.points.split()) == (not beaten)
             assert mark.across is not None
             assert mark.along is not None
             assert 0 <= mark.across[0] <= mark.x <= mark.across[1] <= 1000

@@ -51,7 +51,13 @@ def test_a_study_of_which_nothing_is_finished_prints(study: tuple[Path, Findings
         "failures": [],
         "finished": 0,
     }
-    assert "0 of 32 cells are finished." in printed(empty)
+    text = " ".join(printed(empty).split())
+    assert text.startswith(
+        "controls: The primary comparison, factors lam=0.02 against permuted lam=0.02, has no results"
+    )
+    assert "0 of 32 cells are finished." in text
+    text = printed({**empty, "plan": {"analysis": {"primary": None}}})
+    assert text.startswith("controls: No primary comparison was fixed beforehand.")
 
 
 def test_a_finished_study_has_no_warning(study: tuple[Path, Findings]) -> None:

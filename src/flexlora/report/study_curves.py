@@ -100,7 +100,7 @@ def _grid_panel(
 
 
 def tradeoff_panel(tradeoffs: Tradeoffs) -> Panel:
-    """Retention upwards against gain to the right, a curve an arm, each point with both intervals."""
+    """Retention upwards against gain to the right: an arm's points with both intervals, and a line along its best."""
     points = [point for curve in tradeoffs["curves"] for point in curve["points"]]
     x_values = nice(min(0.0, *(p["gain_low"] for p in points)), max(0.0, *(p["gain_high"] for p in points)))
     y_values = nice(min(0.0, *(p["retention_low"] for p in points)), max(0.0, *(p["retention_high"] for p in points)))
@@ -125,11 +125,23 @@ def tradeoff_panel(tradeoffs: Tradeoffs) -> Panel:
         "Retention against gain, in points from the base",
         [(y(value) / 10, words.points(value).removesuffix(".0")) for value in y_values],
         [(x(value) / 10, words.points(value).removesuffix(".0")) for value in x_values],
-        [Curve(arm, index, _line(of), None, "", "", marks=of) for index, (arm, of) in enumerate(placed.items())],
+        [
+            Curve(arm, index, _line(_front(of)), None, "", "", marks=of)
+            for index, (arm, of) in enumerate(placed.items())
+        ],
         0,
         level=y(0) / 10,
         threshold=x(0) / 10,
     )
+
+
+def _front(marks: Sequence[Mark]) -> list[Mark]:
+    """Those that no other beats on both sides, from left to right; upwards is less."""
+    front: list[Mark] = []
+    for mark in sorted(marks, key=lambda mark: (-mark.x, mark.y)):
+        if not front or mark.y < front[-1].y:
+            front.append(mark)
+    return front[::-1]
 
 
 def _line(marks: Sequence[Mark]) -> str:

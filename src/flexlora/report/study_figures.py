@@ -9,8 +9,6 @@ from flexlora.report.figures import Figure, Group, Row, round_up, ticks
 from flexlora.report.study_words import CONFIRMATORY, EXPLORATORY, PRIMARY, families, of_kind, p_text, side
 from flexlora.studies.findings import Findings, StudyComparison, StudyScore
 
-KNOWN = ("base", "baseline", "merged")
-"""Variants with a mark of their own; all others look like adapters."""
 TITLES = {
     PRIMARY: "Primary comparison",
     CONFIRMATORY: "Confirmatory comparisons",
@@ -69,7 +67,7 @@ def _score_row(one: StudyScore, top: float) -> Row:
     seeds = len(one["seeds"])
     return Row(
         label=side(one["config"], one["variant"]),
-        variant=_known(one["variant"]),
+        variant=one["variant"],
         value=words.percent(one["estimate"]),
         range=words.score_range(one["low"], one["high"]),
         at=100 * one["estimate"] / top,
@@ -86,7 +84,7 @@ def _difference_row(one: StudyComparison, reach: float, members: int) -> Row:
 
     return Row(
         label=side(one["config"], one["variant"]),
-        variant=_known(one["variant"]),
+        variant=one["variant"],
         value=words.points(one["difference"]),
         range=words.difference_range(one["low"], one["high"]),
         at=at(one["difference"]),
@@ -95,7 +93,3 @@ def _difference_row(one: StudyComparison, reach: float, members: int) -> Row:
         note=p_text(one, members),
         dots=tuple(map(at, one["per_seed"])),
     )
-
-
-def _known(variant: str) -> str:
-    return variant if variant in KNOWN else "adapter"

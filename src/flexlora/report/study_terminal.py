@@ -62,7 +62,7 @@ def _print_primary(findings: Findings, console: Console) -> None:
         grid.add_row(MARKS[decided], Text(study.headline(one, members[one["family"]]), COLOURS.get(decided, "")))
         if decided == words.NO_DIFFERENCE:
             grid.add_row("", Text(study.detectable(one), "dim"))
-    console.print(grid)
+    console.print(grid if grid.row_count else Text(f"{findings['name']}: {study.no_primary(findings)}", "bold"))
 
 
 def _print_compared(findings: Findings, console: Console) -> None:

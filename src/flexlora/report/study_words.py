@@ -28,6 +28,16 @@ def of_kind(findings: Findings, wanted: str) -> list[StudyComparison]:
     return [one for one in findings["comparisons"] if kind(one) == wanted]
 
 
+def no_primary(findings: Findings) -> str:
+    """Why there is no primary comparison: without results yet, or none fixed beforehand. Empty where it is there."""
+    if of_kind(findings, PRIMARY):
+        return ""
+    planned = (findings["plan"].get("analysis") or {}).get("primary")
+    if not planned:
+        return "No primary comparison was fixed beforehand."
+    return f"The primary comparison, {planned['config']} against {planned['against']}, has no results yet."
+
+
 def side(config: str, variant: str) -> str:
     """`factors lam=0.02`, and the variant where it is not the plain adapter: `factors merged`."""
     return config if variant in ("adapter", "base", "baseline") else f"{config} {variant}"

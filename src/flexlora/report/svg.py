@@ -54,7 +54,7 @@ def panel_svg(panel: Panel, names: Sequence[str]) -> str:
     """
     shown = list(dict.fromkeys(curve.index for curve in panel.curves)) if len(names) > 1 else []
     title = f"{panel.title}{f' by {panel.by}' if panel.by else ''}"
-    width = max(MARGIN + CHART + 16, _width(title) + 8, *(44 + _width(names[at]) for at in shown))
+    width = max(MARGIN + CHART + 16, _width(title) + 8, *(MARGIN + 46 + _width(names[at]) for at in shown))
     parts = [_text(0, 14, title, weight=True)]
     for at, label in panel.y_ticks:
         y = 28 + HEIGHT * at / 100
@@ -78,13 +78,12 @@ def panel_svg(panel: Panel, names: Sequence[str]) -> str:
         parts.append(_line(MARGIN, bottom + 8, MARGIN + 30, bottom + 8, *_style(at), width=1.8))
         parts.append(_text(MARGIN + 38, bottom + 12, names[at]))
         bottom += LEGEND
-    return _document(
-        width if not shown else max(width, MARGIN + 46 + max(_width(names[at]) for at in shown)), bottom + 4, parts
-    )
+    return _document(width, bottom + 4, parts)
 
 
 def _row(row: Row, left: float, y: float) -> Iterable[str]:
-    colour = OF_VARIANT[row.variant]
+    variant, at_part, _ = row.variant.partition("@")
+    colour = OF_VARIANT[variant]
     x = _across(left, row.at)
     yield _text(0, y + 4, row.label)
     if row.bar:
@@ -98,7 +97,9 @@ def _row(row: Row, left: float, y: float) -> Iterable[str]:
         yield _line(at, y - 4, at, y + 4, INK, opacity=0.45, width=0.8)
     yield _line(_across(left, row.low), y, _across(left, row.high), y, colour, width=2)
     if not row.bar:
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" stroke="#ffffff"/>'
+        # An adapter at a part of its strength is hollow.
+        mark = f'fill="#ffffff" stroke="{colour}"' if at_part else f'fill="{colour}" stroke="#ffffff"'
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {mark}/>'
     note = f"   {row.note}" if row.note else ""
     yield _text(left + TRACK + 16, y + 4, f"{row.value} {row.range}{note}")
 
