@@ -112,9 +112,10 @@ def test_a_trial_that_is_worse_on_both_sides_is_stopped_and_says_why(searched: t
 def test_what_matters_is_told_from_what_does_not(searched: tuple[Path, SearchFindings]) -> None:
     importances = searched[1]["importances"]
     assert importances is not None
-    assert set(importances) == set(PLAN.search.space)
-    assert sum(importances.values()) == pytest.approx(1)
-    assert max(importances, key=lambda key: importances[key]) != "lora.rank"
+    for shares in importances.values():
+        assert set(shares) == set(PLAN.search.space)
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares["lora.rank"] < 0.2  # the formula does without it
 
 
 def test_few_trials_say_nothing_of_what_matters(tmp_path: Path) -> None:
