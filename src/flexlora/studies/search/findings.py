@@ -6,7 +6,7 @@ Changes are from the base, on validation problems; shares are from 0 to 1.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from flexlora.errors import UsageError
@@ -16,6 +16,7 @@ from flexlora.studies.search.storage import ATTEMPTS, folder_of
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.trial import FrozenTrial
 
 SCHEMA = 1
@@ -192,16 +193,24 @@ def importances(study: optuna.Study) -> dict[Literal["gain", "retention"], dict[
 
     Of the front as a whole it cannot be said: as a rule most trials are on it or near it, wherever on it they are.
     """
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.trial import TrialState
 
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(done) < LEAST or any(len({trial.values[i] for trial in done}) == 1 for i in (0, 1)):
         return None
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
-    found: dict[Literal["gain", "retention"], dict[str, float]] = {}
-    for side, i in (("gain", 0), ("retention", 1)):
-        with warnings.catch_warnings(action="ignore"):  # that less is taken for better: it is turned about
-            shares = get_param_importances(study, evaluator=evaluator, target=lambda trial, i=i: -trial.values[i])
-        found[side] = {key: float(shares[key]) for key in sorted(shares, key=lambda key: -shares[key])}
-    return found
+    return {
+        "gain": _importances(study, lambda trial: -trial.values[0], evaluator),
+        "retention": _importances(study, lambda trial: -trial.values[1], evaluator),
+    }
+
+
+def _importances(
+    study: optuna.Study, worse: Callable[[FrozenTrial], float], evaluator: PedAnovaImportanceEvaluator
+) -> dict[str, float]:
+    from optuna.importance import get_param_importances
+
+    with warnings.catch_warnings(action="ignore"):  # that less is taken for better, as it is here
+        shares = get_param_importances(study, evaluator=evaluator, target=worse)
+    return {key: float(shares[key]) for key in sorted(shares, key=lambda key: -shares[key])}

@@ -35,7 +35,7 @@ from flexlora.studies.search.guard import Guard
 from flexlora.studies.search.plan import SearchPlan, read_plan, write_plan
 from flexlora.studies.search.space import Drawing, draw, own_values
 from flexlora.studies.search.trial import Trials
-from flexlora.studies.search.work import work
+from flexlora.studies.search.work import refusal, work
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -166,7 +166,10 @@ def run_search(
     study = storage.open_trials(folder, url)
     if choose != KEPT:
         gather(plan, study, choose)  # refuses one that is not there
-    failure = _watch(folder, budget, workers, url, study, how)
+    spent = refusal(study.get_trials(deepcopy=False), budget)
+    if spent:
+        say(f"no further trial: {spent}")
+    failure = None if spent else _watch(folder, budget, workers, url, study, how)
     findings = write_findings(plan, folder, study, choose)
     if failure:
         raise FlexError(failure)
