@@ -14,10 +14,13 @@ from markupsafe import Markup
 from flexlora.files import write_whole
 from flexlora.report.search_words import (
     CONTROL,
+    MATTERED,
     VALIDATION_ONLY,
     counted,
-    importance_lines,
+    importance_rows,
     in_words,
+    shown,
+    unit,
     values_line,
 )
 
@@ -99,7 +102,8 @@ def write_search_report(folder: Path, findings: SearchFindings) -> Path:
         chosen=by_number[choice["trial"]] if choice else None,
         picture=picture(findings),
         trials=[one for one in findings["trials"] if one["state"] != "waiting"],
-        importances=importance_lines(findings),
+        importances=importance_rows(findings),
+        mattered=MATTERED,
         in_words=in_words,
         values_line=values_line,
         notes=(VALIDATION_ONLY, CONTROL),
@@ -126,8 +130,8 @@ def picture(findings: SearchFindings) -> Picture | None:
         y=y,
         dots=sorted(dots.values(), key=lambda dot: ("other", "front", "chosen").index(dot.kind)),
         front=" ".join(f"{dots[number].x},{dots[number].y}" for number in findings["front"]),
-        x_label=f"source gain, {_unit(done[0][1])}",
-        y_label=f"target retention, {_unit(done[0][2])}",
+        x_label=f"source gain, {unit(done[0][1])}",
+        y_label=f"target retention, {unit(done[0][2])}",
     )
 
 
@@ -137,16 +141,8 @@ def _kind(one: TrialRecord, findings: SearchFindings) -> str:
     return "front" if one["number"] in findings["front"] else "other"
 
 
-def _unit(side: Side) -> str:
-    return "points" if side["unit"] == "share" else "nats a token"
-
-
-def _shown(side: Side, value: float) -> float:
-    return 100 * value if side["unit"] == "share" else value
-
-
 def _scale(sides: Sequence[Side], start: float, end: float) -> Scale:
-    values = [_shown(side, value) for side in sides for value in (side["low"], side["high"], side["estimate"], 0.0)]
+    values = [shown(side, value) for side in sides for value in (side["low"], side["high"], side["estimate"], 0.0)]
     low, high = min(values), max(values)
     room = 0.05 * (high - low) or 1.0
     return Scale(low - room, high + room, start, end)
@@ -154,12 +150,12 @@ def _scale(sides: Sequence[Side], start: float, end: float) -> Scale:
 
 def _dot(one: TrialRecord, gain: Side, kept: Side, x: Scale, y: Scale, kind: str) -> Dot:
     return Dot(
-        x=x.at(_shown(gain, gain["estimate"])),
-        y=y.at(_shown(kept, kept["estimate"])),
-        left=x.at(_shown(gain, gain["low"])),
-        right=x.at(_shown(gain, gain["high"])),
-        bottom=y.at(_shown(kept, kept["low"])),
-        top=y.at(_shown(kept, kept["high"])),
+        x=x.at(shown(gain, gain["estimate"])),
+        y=y.at(shown(kept, kept["estimate"])),
+        left=x.at(shown(gain, gain["low"])),
+        right=x.at(shown(gain, gain["high"])),
+        bottom=y.at(shown(kept, kept["low"])),
+        top=y.at(shown(kept, kept["high"])),
         kind=kind,
         words=f"trial {one['number']}: gain {in_words(gain)}, retention {in_words(kept)}; {values_line(one)}",
     )

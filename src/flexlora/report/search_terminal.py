@@ -9,13 +9,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flexlora.report.search_words import CONTROL, VALIDATION_ONLY, counted, importance_lines, in_words, values_line
+from flexlora.report.search_words import (
+    CONTROL,
+    MATTERED,
+    VALIDATION_ONLY,
+    cell,
+    counted,
+    importance_rows,
+    unit,
+    values_line,
+)
 
 if TYPE_CHECKING:
     from flexlora.studies.search.findings import SearchFindings
 
 TITLE = "Source gain against target retention, with 95 % intervals"
-BAR = 20
+BAR = 10
 """Characters of the whole."""
 
 
@@ -32,8 +41,13 @@ def print_search(findings: SearchFindings, console: Console | None = None) -> No
         return
     by_number = {one["number"]: one for one in findings["trials"]}
     table = Table(title=TITLE, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("trial", "gain", "retention", "values"):
-        table.add_column(column, overflow="fold", justify="right" if column == "trial" else "left")
+    gain, retention = by_number[choice["trial"]]["gain"], by_number[choice["trial"]]["retention"]
+    assert gain is not None
+    assert retention is not None  # what is chosen is finished
+    table.add_column("trial", justify="right")
+    for column in (f"gain, {unit(gain)}", f"retention, {unit(retention)}"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("values")
     shown = findings["front"] + [choice["trial"]] * (choice["trial"] not in findings["front"])
     for number in shown:
         one = by_number[number]
@@ -42,11 +56,11 @@ def print_search(findings: SearchFindings, console: Console | None = None) -> No
         style = "bold" if number == choice["trial"] else ""
         cells = (
             f"{'▶ ' if style else ''}{number}",
-            in_words(one["gain"]),
-            in_words(one["retention"]),
+            cell(one["gain"]),
+            cell(one["retention"]),
             values_line(one),
         )
-        table.add_row(*(Text(cell, style) for cell in cells))
+        table.add_row(*(Text(text, style) for text in cells))
     console.print(table)
     console.print(Text(f"gain: {', '.join(findings['gain'])}; retention: {', '.join(findings['retention'])}", "dim"))
     console.print(Text(f"Chosen: trial {choice['trial']} ({choice['rule']})."))
@@ -56,11 +70,14 @@ def print_search(findings: SearchFindings, console: Console | None = None) -> No
 
 
 def _print_importances(findings: SearchFindings, console: Console) -> None:
-    lines = importance_lines(findings)
-    if not lines:
+    rows = importance_rows(findings)
+    if not rows:
         console.print(Text("Which keys mattered cannot be told from so few finished trials.", "dim"))
         return
-    console.print(Text("What told the trials nearest to the front from the others (PED-ANOVA):"))
-    width = max(len(key) for key, _ in lines)
-    for key, share in lines:
-        console.print(Text(f"  {key:<{width}} {share:4.0%} {'█' * round(BAR * share)}"))
+    table = Table(title="What mattered", box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    for column in ("key", "for gain", "for retention"):
+        table.add_column(column)
+    for key, *shares in rows:
+        table.add_row(Text(key), *(Text(f"{share:4.0%} {'█' * round(BAR * share)}") for share in shares))
+    console.print(table)
+    console.print(Text(MATTERED, "dim"))

@@ -13,14 +13,33 @@ VALIDATION_ONLY = (
     "All of it is on validation problems, and chosen for it, so that it flatters what was chosen. The recipe's own "
     "tasks were not looked at: run best.yaml for them."
 )
+MATTERED = (
+    "The share of each key in what told the best third of trials on that side from all trials (PED-ANOVA, arXiv "
+    "2304.10255); a hint from few trials, no test."
+)
 CONTROL = "The best of several trials is better by luck, too: repeat it with other seeds before anything is claimed."
+
+
+def unit(side: Side) -> str:
+    """What a side is measured in."""
+    return "points" if side["unit"] == "share" else "nats a token"
+
+
+def shown(side: Side, value: float) -> float:
+    """A value of a side in its unit."""
+    return 100 * value if side["unit"] == "share" else value
+
+
+def cell(side: Side) -> str:
+    """`+4.2 [+1.0, +7.4]`, for where the unit stands above."""
+    digits = 1 if side["unit"] == "share" else 4
+    estimate, low, high = (f"{shown(side, side[key]):+.{digits}f}" for key in ("estimate", "low", "high"))
+    return f"{estimate} [{low}, {high}]"
 
 
 def in_words(side: Side) -> str:
     """`+4.2 points [+1.0, +7.4]`, or nats a token."""
-    if side["unit"] == "share":
-        return f"{100 * side['estimate']:+.1f} points [{100 * side['low']:+.1f}, {100 * side['high']:+.1f}]"
-    return f"{side['estimate']:+.4f} nats a token [{side['low']:+.4f}, {side['high']:+.4f}]"
+    return cell(side).replace(" ", f" {unit(side)} ", 1)
 
 
 def drawn(one: TrialRecord) -> dict[str, str]:
@@ -51,13 +70,17 @@ def counted(findings: SearchFindings) -> str:
     states = [one["state"] for one in findings["trials"]]
     names = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "running": "running"}
     parts = [f"{states.count(state)} {words}" for state, words in names.items() if state in states]
-    begun = len(states) - states.count("waiting")
+    begun = len(states) - states.count("waiting") - states.count("lost")
     return f"{begun} ({', '.join(parts)})" if parts else "0"
 
 
-def importance_lines(findings: SearchFindings) -> list[tuple[str, float]]:
-    """Key and its share in what told the best trials from the others; none where trials are too few."""
-    return list((findings["importances"] or {}).items())
+def importance_rows(findings: SearchFindings) -> list[tuple[str, float, float]]:
+    """Key and its share in what mattered for gain, and for retention; none where trials are too few."""
+    both = findings["importances"]
+    if both is None:
+        return []
+    rows = [(key, both["gain"].get(key, 0.0), both["retention"].get(key, 0.0)) for key in both["gain"]]
+    return sorted(rows, key=lambda row: -row[1] - row[2])
 
 
 def plan_lines(checked: Checked) -> list[str]:

@@ -109,9 +109,9 @@ def test_a_trial_whose_process_was_killed_is_gone_on_with_in_its_folder(tmp_path
     assert states(tmp_path) == ["finished", "finished", "running"]
     search(tmp_path, after, Budget(trials=4))
     assert after.done[0] == killed.done[-1]  # its folder, and its values
-    assert states(tmp_path) == ["finished", "finished", "failed", "finished", "finished"]
+    assert states(tmp_path) == ["finished", "finished", "lost", "finished", "finished"]
     lost = gather(PLAN, storage.open_trials(tmp_path))["trials"][2]
-    assert lost["reason"] == "its process ended; gone on with"
+    assert lost["reason"] == "its process ended"
 
 
 def test_a_trial_that_always_kills_its_process_is_given_up(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_trial_that_always_kills_its_process_is_given_up(tmp_path: Path) -> No
         with pytest.raises(Killed):
             search(tmp_path, killed, Budget(trials=2))
     assert search(tmp_path, killed, Budget(trials=2)) == "2 of 2 trials are there"
-    assert states(tmp_path) == ["failed"] * 2 * storage.ATTEMPTS
+    assert sorted(states(tmp_path)) == ["failed"] * 2 + ["lost"] * 2 * (storage.ATTEMPTS - 1)
     assert sorted(folder.name for folder, _ in killed.done) == ["0"] * storage.ATTEMPTS + ["1"] * storage.ATTEMPTS
 
 

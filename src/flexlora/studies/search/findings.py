@@ -5,7 +5,8 @@ Changes are from the base, on validation problems; shares are from 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from flexlora.errors import UsageError
@@ -15,6 +16,7 @@ from flexlora.studies.search.storage import ATTEMPTS, folder_of
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.trial import FrozenTrial
 
 SCHEMA = 1
@@ -22,9 +24,10 @@ KEPT = "kept"
 """The rule by which a trial is chosen, unless a number names one."""
 LEAST = 10
 """Finished trials below which nothing is said of what mattered."""
-BEST = 5
-"""Trials that count as good ones, at least, when it is asked what mattered."""
-State = Literal["finished", "stopped", "failed", "running", "waiting"]
+BEST = 1 / 3
+"""Share of the trials that count as the good ones on a side, when it is asked what mattered."""
+State = Literal["finished", "stopped", "failed", "lost", "running", "waiting"]
+"""`lost`: its process ended, and another trial goes on in its folder."""
 
 
 class TrialRecord(TypedDict):
@@ -69,8 +72,9 @@ class SearchFindings(TypedDict):
     """Finished trials that none is better than on both sides, by gain."""
     choice: Choice | None
     """None where no trial is finished."""
-    importances: dict[str, float] | None
-    """Key -> its share in what told the best trials from the others (PED-ANOVA); None where trials are too few."""
+    importances: dict[Literal["gain", "retention"], dict[str, float]] | None
+    """Side -> key -> its share in what told the best third of trials on that side from all (PED-ANOVA); None where
+    trials are too few."""
 
 
 def gather(plan: SearchPlan, study: optuna.Study, choose: str = KEPT) -> SearchFindings:
@@ -82,7 +86,7 @@ def gather(plan: SearchPlan, study: optuna.Study, choose: str = KEPT) -> SearchF
     Raises:
         UsageError: there is no such trial, or it is not finished.
     """
-    records = [_record(trial) for trial in study.get_trials(deepcopy=False)]
+    records = records_of(study)
     search = plan.search
     judged = search.retention or search.likelihood
     return {
@@ -98,6 +102,11 @@ def gather(plan: SearchPlan, study: optuna.Study, choose: str = KEPT) -> SearchF
     }
 
 
+def records_of(study: optuna.Study) -> list[TrialRecord]:
+    """All trials so far."""
+    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+
+
 def _record(trial: FrozenTrial) -> TrialRecord:
     from optuna.trial import TrialState
 
@@ -109,10 +118,10 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         TrialState.RUNNING: "running",
         TrialState.WAITING: "waiting",
     }
-    state = states[trial.state]
-    lost = None
+    state, lost = states[trial.state], None
     if state == "failed" and "error" not in known:
-        lost = "its process ended" + (f" {ATTEMPTS} times" if known.get("attempt") == ATTEMPTS else "; gone on with")
+        again = known.get("attempt", 1) < ATTEMPTS
+        state, lost = ("lost", "its process ended") if again else ("failed", f"its process ended {ATTEMPTS} times")
     losses: dict[str, float] = known.get("losses", {})
     return {
         "number": trial.number,
@@ -179,14 +188,29 @@ def choice(records: Sequence[TrialRecord], choose: str = KEPT) -> Choice | None:
     }
 
 
-def importances(study: optuna.Study) -> dict[str, float] | None:
-    """How much each key told the trials nearest to the front from all others; None where they are too few."""
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+def importances(study: optuna.Study) -> dict[Literal["gain", "retention"], dict[str, float]] | None:
+    """How much each key told the best trials of each side from all; None where they are too few.
+
+    Of the front as a whole it cannot be said: as a rule most trials are on it or near it, wherever on it they are.
+    """
+    from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.trial import TrialState
 
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(done) < LEAST or len({tuple(trial.values) for trial in done}) == 1:
+    if len(done) < LEAST or any(len({trial.values[i] for trial in done}) == 1 for i in (0, 1)):
         return None
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, BEST / len(done)))
-    found = get_param_importances(study, evaluator=evaluator)
-    return {key: float(found[key]) for key in sorted(found, key=lambda key: -found[key])}
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
+    return {
+        "gain": _importances(study, lambda trial: -trial.values[0], evaluator),
+        "retention": _importances(study, lambda trial: -trial.values[1], evaluator),
+    }
+
+
+def _importances(
+    study: optuna.Study, worse: Callable[[FrozenTrial], float], evaluator: PedAnovaImportanceEvaluator
+) -> dict[str, float]:
+    from optuna.importance import get_param_importances
+
+    with warnings.catch_warnings(action="ignore"):  # that less is taken for better, as it is here
+        shares = get_param_importances(study, evaluator=evaluator, target=worse)
+    return {key: float(shares[key]) for key in sorted(shares, key=lambda key: -shares[key])}

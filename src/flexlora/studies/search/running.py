@@ -30,12 +30,12 @@ from flexlora.report.search_words import trial_line
 from flexlora.studies.search import storage
 from flexlora.studies.search.best import write_best
 from flexlora.studies.search.budget import Budget
-from flexlora.studies.search.findings import KEPT, SearchFindings, TrialRecord, gather
+from flexlora.studies.search.findings import KEPT, SearchFindings, TrialRecord, gather, records_of
 from flexlora.studies.search.guard import Guard
 from flexlora.studies.search.plan import SearchPlan, read_plan, write_plan
 from flexlora.studies.search.space import Drawing, draw, own_values
 from flexlora.studies.search.trial import Trials
-from flexlora.studies.search.work import work
+from flexlora.studies.search.work import refusal, work
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -166,7 +166,10 @@ def run_search(
     study = storage.open_trials(folder, url)
     if choose != KEPT:
         gather(plan, study, choose)  # refuses one that is not there
-    failure = _watch(plan, folder, budget, workers, url, study, how)
+    spent = refusal(study.get_trials(deepcopy=False), budget)
+    if spent:
+        say(f"no further trial: {spent}")
+    failure = None if spent else _watch(folder, budget, workers, url, study, how)
     findings = write_findings(plan, folder, study, choose)
     if failure:
         raise FlexError(failure)
@@ -183,7 +186,6 @@ def write_findings(plan: SearchPlan, folder: Path, study: optuna.Study, choose: 
 
 
 def _watch(
-    plan: SearchPlan,
     folder: Path,
     budget: Budget,
     workers: int,
@@ -194,12 +196,12 @@ def _watch(
     """Start workers, say what comes of trials, start others for those that are killed. Returns what went wrong."""
     start = partial(_start, folder=folder, budget=budget, workers=workers, url=url, how=how)
     running = {number: start(number) for number in range(workers)}
-    told = {one["number"] for one in gather(plan, study)["trials"] if one["state"] not in ("running", "waiting")}
+    told = {one["number"] for one in records_of(study) if one["state"] not in ("running", "waiting")}
     crashes, failure = 0, None
     while running:
         time.sleep(LOOK_S)
         ended = {number: process for number, process in running.items() if process.exitcode is not None}
-        _tell(gather(plan, study)["trials"], told)
+        _tell(records_of(study), told)
         for number, process in ended.items():
             del running[number]
             code = process.exitcode or 0

@@ -71,9 +71,12 @@ class Drawing(Protocol):
 
 
 def default_space(recipe: Recipe) -> Space:
-    """What is searched where nothing else is said: the penalty, the adapter's modules and rank, the learning rate."""
+    """What is searched where nothing else is said: the penalty, the adapter's modules and rank, the learning rate.
+
+    An adapter that training starts from has its modules and rank already.
+    """
     rate = recipe.optimizer.peak_learning_rate
-    return {
+    space: Space = {
         LAM: Range(low=1e-4, high=1.0, log=True, zero=0.1),
         "penalty.view": ("factors", "rows", "delta"),
         WEIGHTING: ("step", "ramp", "sigmoid", "uniform"),
@@ -82,6 +85,7 @@ def default_space(recipe: Recipe) -> Space:
         "lora.rank": (4, 8, 16, 32),
         "optimizer.learning_rate": Range(low=rate / 5, high=rate * 5, log=True),
     }
+    return {key: one for key, one in space.items() if recipe.lora.init_adapter is None or not key.startswith("lora.")}
 
 
 def draw(space: Space, trial: Drawing) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def work(
             with storage.claiming(folder):
                 storage.take_over(study, folder)
                 done = study.get_trials(deepcopy=False)
-                if refusal := budget.refuses(_begun(done), _durations(done)):
-                    return refusal
+                if ended := refusal(done, budget):
+                    return ended
                 trial, values = _claim(study, plan, done)
                 attempt = trial.user_attrs.get("attempt", 1)
                 where = storage.folder_of(trial)
@@ -104,6 +104,11 @@ def _enqueue_first(study: optuna.Study, plan: SearchPlan) -> None:
     own = own_values(plan.recipe, space)
     for values in (own, own | ({"penalty.lam": 0.0} if "penalty.lam" in space else {})):
         study.enqueue_trial(parameters(space, values), skip_if_exists=True)
+
+
+def refusal(trials: list[FrozenTrial], budget: Budget) -> str | None:
+    """Why no further trial is begun; None where one is."""
+    return budget.refuses(_begun(trials), _durations(trials))
 
 
 def _begun(trials: list[FrozenTrial]) -> int:
