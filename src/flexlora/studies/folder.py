@@ -152,7 +152,7 @@ def differing(there: Study, now: Study) -> dict[str, tuple[Any, Any]]:
     """Dotted keys in which a study is another, rather than a larger one: key -> (there, now)."""
     old, new = there.model_dump(mode="json"), now.model_dump(mode="json")
     recipes = [dumped(from_dict(recipe_values(study) | {"arms": study.arms})) | {"arms": {}} for study in (there, now)]
-    found = {f"recipe.{key}": pair for key, pair in differences(*recipes).items()}
+    found = {f"recipe.{key}": pair for key, pair in differences(recipes[0], recipes[1]).items()}
     for ours in ("recipe", "name", "description", "paper"):
         old.pop(ours), new.pop(ours)
     for values, study in ((old, there), (new, now)):
