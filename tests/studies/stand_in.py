@@ -21,8 +21,10 @@ def main() -> None:
         if "nowhere" in str(recipe["arms"]):
             print("a warning\nflexlora: data: nowhere is missing", file=sys.stderr)
             sys.exit(2)
-        arms = [{"arm": arm, "optimizer_steps": 4} for arm in recipe["arms"]]
-        print(json.dumps({"arms": arms, "parameters": 1000}))
+        counted = {"optimizer_steps": 4, "petaflops": 0.1, "validation_examples": 0}
+        tasks = {"tasks": {"tiny/A/py": 2}, "completions": 6, "programs": {"py": 6}}
+        plan = {"arms": [{"arm": arm, **counted} for arm in recipe["arms"]], **tasks}
+        print(json.dumps(plan | {"parameters": 1000, "model": recipe["model"]}))
         return
     output.mkdir(parents=True, exist_ok=True)
     with (output / ".lock").open("w") as lock:

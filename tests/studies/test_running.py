@@ -113,6 +113,9 @@ def test_a_run_directory_of_another_recipe_is_not_taken_for_finished(study: Stud
     assert not run.is_finished()
     (run.path / "report.html").touch()
     assert run.is_finished(), "how many programs run at a time changes nothing"
+    assert "warmup_steps: 0\n" in recipe
+    (run.path / "recipe.yaml").write_text(recipe.replace("  warmup_steps: 0\n", ""))
+    assert run.is_finished(), "of an older FLeX, which did not have a key yet"
     (run.path / "recipe.yaml").write_text(recipe.replace("rank: 4", "rank: 5"))
     assert not run.is_finished()
     (run.path / "recipe.yaml").write_text(recipe)

@@ -21,7 +21,7 @@ STUDY = {
     "recipe": "demo",
     "set": {
         "tasks": [{"name": "tiny/A/py", "limit": 2}],
-        "train": {"max_steps": 2, "logging_steps": 1},
+        "train": {"max_steps": 1, "logging_steps": 1},
         "data": [{"dataset": "tiny/B1/py", "limit": 16}],
         "validation": [],
         "sampling": {"max_new_tokens": 20},

@@ -69,12 +69,14 @@ def preflights(study: Study) -> list[tuple[Recipe, dict[str, str]]]:
     """Recipes whose arms are the study's configurations, with arm -> configuration: what is alike is checked once."""
     baselines = {name: recipe.baselines for name, recipe in bases_of(study).items()}
     groups: dict[str, list[Cell]] = {}
-    for cell in {cell.config: cell for cell in reversed(cells_of(study))}.values():
+    first: dict[str, Cell] = {}
+    for cell in cells_of(study):
+        first.setdefault(cell.config, cell)
+    for cell in first.values():
         shared = {key: value for key, value in dumped(cell.recipe).items() if key not in (*ARM_KEYS, *NOT_CHECKED)}
         groups.setdefault(json.dumps(shared, sort_keys=True), []).append(cell)
     found = []
     for cells in groups.values():
-        cells.reverse()  # as they were
         arms, configs = {}, {}
         for at, cell in enumerate(cells):
             arm = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.config)

@@ -27,8 +27,8 @@ import yaml
 from flexlora.errors import UsageError
 from flexlora.files import write_whole
 from flexlora.folder import LOCK
-from flexlora.recipe import Recipe, differences, dumped, read_yaml
-from flexlora.studies.cells import bases_of, cells_of
+from flexlora.recipe import Recipe, differences, dumped, from_dict, read_yaml
+from flexlora.studies.cells import bases_of, cells_of, recipe_values
 from flexlora.studies.files import read_study
 from flexlora.studies.names import value_name
 from flexlora.studies.schema import Study
@@ -59,7 +59,7 @@ class Run:
     def is_finished(self) -> bool:
         """Whether its directory holds the whole run of this very recipe."""
         try:
-            there = read_yaml(self.path / "recipe.yaml")
+            there = dumped(from_dict(read_yaml(self.path / "recipe.yaml")))  # also of an older FLeX, with fewer keys
         except UsageError:
             return False  # not begun
         return _same(there, dumped(self.recipe)) and all(
@@ -151,7 +151,8 @@ def open_study(study: Study, folder: Path, overwrite: bool = False) -> None:
 def differing(there: Study, now: Study) -> dict[str, tuple[Any, Any]]:
     """Dotted keys in which a study is another, rather than a larger one: key -> (there, now)."""
     old, new = there.model_dump(mode="json"), now.model_dump(mode="json")
-    found = {f"recipe.{key}": pair for key, pair in differences(old["recipe"], new["recipe"]).items()}
+    recipes = [dumped(from_dict(recipe_values(study) | {"arms": study.arms})) | {"arms": {}} for study in (there, now)]
+    found = {f"recipe.{key}": pair for key, pair in differences(recipes[0], recipes[1]).items()}
     for ours in ("recipe", "name", "description", "paper"):
         old.pop(ours), new.pop(ours)
     for values, study in ((old, there), (new, now)):

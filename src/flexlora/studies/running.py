@@ -124,6 +124,7 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
                     events.add(run.name, "started", resumed=resumed)
                     workers.start(run)
                     begun[run.name] = time.monotonic(), resumed
+                    held_since = None
                     progress.started(run)
                 for run, exit_code in workers.ended():
                     since, resumed = begun.pop(run.name)
