@@ -278,6 +278,8 @@ def test_adapters_at_a_strength_are_variants_with_one_name_each() -> None:
     assert found.variants == ("base", "adapter", "adapter@0.5", "adapter@0.25", "adapter@1.5")
     assert [recipe.strength_of(variant) for variant in found.variants[1:]] == [1, 0.5, 0.25, 1.5]
     assert recipe.from_dict(recipe.dumped(found)) == found
+    precise = recipe.from_dict(VALID | {"variants": ["adapter@0.12345678"]}).variants
+    assert recipe.strength_of(precise[0]) == 0.12345678
     for wrong, said in (
         ("adapter@1", "adapter@1 is the adapter; write adapter"),
         ("adapter@0", "adapter@0 is the base; write base"),

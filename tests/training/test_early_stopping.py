@@ -88,7 +88,12 @@ def test_training_stops_after_so_many_validations_without_improvement_and_keeps_
     (found,) = compare_trainings({"main": read_appended(undisturbed / "log.jsonl")})["trainings"]
     assert found["early_stopping"] == {"stopped_at": last, "early": True, "kept": best}
     assert found["steps"] == last
-    assert sorted(path.name for path in undisturbed.iterdir()) == ["adapter", "checkpoints", "log.jsonl", "spectrum.jsonl"]
+    assert sorted(path.name for path in undisturbed.iterdir()) == [
+        "adapter",
+        "checkpoints",
+        "log.jsonl",
+        "spectrum.jsonl",
+    ]
     assert {line["step"] for line in log(undisturbed) if "loss" in line} >= set(validations)  # every stretch is logged
     assert [line["step"] for line in read_appended(undisturbed / "spectrum.jsonl")] == [0, 5, 10, 15, 18]
 

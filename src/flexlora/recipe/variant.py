@@ -26,12 +26,12 @@ def _variant(variant: str) -> str:
     except ValueError:
         strength = math.nan
     if strength in (0.0, 1.0):
-        raise ValueError(
-            f"{variant} is the {'adapter' if strength else 'base'}; write {'adapter' if strength else 'base'}"
-        )
+        name = "adapter" if strength else "base"
+        raise ValueError(f"{variant} is the {name}; write {name}")
     if not 0 < strength <= STRONGEST:
         raise ValueError(f"a strength is a number above 0 and at most {STRONGEST:g}, as in {AT}0.5 (found {variant!r})")
-    return f"{AT}{strength:g}"
+    short = f"{strength:g}"
+    return AT + (short if float(short) == strength else repr(strength))
 
 
 Variant = Annotated[str, AfterValidator(_variant)]

@@ -82,7 +82,7 @@ def train_adapter(
         args=training_arguments(recipe, folder / "checkpoints"),
         train=train,
         validation=tokens_of(recipe, recipe.validation, tokenizer) if recipe.validation else [],
-        callbacks=[*files, LogLastStep(), *([stopping] if stopping else [])],
+        callbacks=[*([stopping] if stopping else []), *files, LogLastStep()],  # saving is no training time
     )
     total = planned_steps(recipe.train, len(train))
     with _explained(folder, recipe):
