@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "studies"))
 
 from simulated import Floats, World, simulated_areas  # the tests' own, found by the line above
 
+from flexlora.evaluation.holm import holm
 from flexlora.evaluation.intervals import Interval, paired_bootstrap
-from flexlora.studies.statistics import Spread, compare_arms, holm, spread_of
+from flexlora.studies.statistics import Spread, compare_arms, spread_of
 
 WORLDS = {
     "none": World(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flexlora.data.task_list import with_all_tasks
@@ -17,6 +17,7 @@ from flexlora.errors import UsageError
 from flexlora.recipe import ARM_KEYS, Recipe, Section, dumped, examined, from_dict, merged
 from flexlora.studies.names import configuration_name, folder_name, short_keys, value_name
 from flexlora.studies.schema import Study
+from flexlora.studies.sequence import after, goes_on_from
 
 BASE = "base"
 OF_THE_STUDY = {
@@ -56,6 +57,8 @@ class Cell:
     recipe: Recipe
     base: str
     """Name of the run with its base; see `bases_of`."""
+    follows: str | None = None
+    """Name of the cell whose adapter it goes on from; its recipe starts from the base, as that has no place yet."""
 
 
 def cells_of(study: Study) -> list[Cell]:
@@ -85,8 +88,25 @@ def cells_of(study: Study) -> list[Cell]:
     ]
     names = [cell.name for cell in cells]
     problems += [f"two cells would share the folder {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if not problems:
+        cells, problems = _in_sequence(cells)
     refuse_all(study, problems)
     return cells
+
+
+def _in_sequence(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
+    """Cells that know which they go on from, and what is wrong with what they name."""
+    found, problems = [], []
+    for cell in cells:
+        try:
+            other = goes_on_from(cell, cells)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        found.append(
+            cell if other is None else replace(cell, recipe=after(cell.recipe, cell.arm, None), follows=other.name)
+        )
+    return found, problems
 
 
 def bases_of(study: Study) -> dict[str, Recipe]:

@@ -26,12 +26,13 @@ import yaml
 
 from flexlora.errors import UsageError
 from flexlora.files import write_whole
-from flexlora.folder import LOCK
+from flexlora.folder import LOCK, RunFolder
 from flexlora.recipe import Recipe, differences, dumped, from_dict, read_yaml
-from flexlora.studies.cells import bases_of, cells_of, recipe_values
+from flexlora.studies.cells import Cell, bases_of, cells_of, recipe_values
 from flexlora.studies.files import read_study
 from flexlora.studies.names import value_name
 from flexlora.studies.schema import Study
+from flexlora.studies.sequence import after
 
 FILES = ("study.yaml", "events.jsonl", "study.json", "results.jsonl", "report.html")
 FOLDERS = ("recipes", "bases", "cells", "logs", "figures", "tables")
@@ -55,6 +56,8 @@ class Run:
     log: Path
     first: bool
     """Whether it is the first of its configuration: it takes probe steps for all of them."""
+    follows: str | None = None
+    """Name of the run that is to be finished before, as this one goes on from its adapter."""
 
     def is_finished(self) -> bool:
         """Whether its directory holds the whole run of this very recipe."""
@@ -95,8 +98,16 @@ def runs_of(study: Study, folder: Path) -> list[Run]:
     position = {(arm, seed): at for arm in study.arms for at, seed in enumerate(study.seeds_of.get(arm, study.seeds))}
     cells.sort(key=lambda cell: position[cell.arm, cell.seed])  # is stable
     first = {cell.config: cell.name for cell in reversed(cells)}
-    found = [("bases", name, "base", recipe) for name, recipe in bases_of(study).items()]
-    found += [("cells", cell.name, cell.config, cell.recipe) for cell in cells]
+    arms = {cell.name: cell.arm for cell in cells}
+
+    def started(cell: Cell) -> Recipe:
+        if cell.follows is None:
+            return cell.recipe
+        earlier = RunFolder(recipe=cell.recipe, path=folder.resolve() / "cells" / cell.follows)
+        return after(cell.recipe, cell.arm, earlier.adapter(arms[cell.follows]))
+
+    found = [("bases", name, "base", recipe, None) for name, recipe in bases_of(study).items()]
+    found += [("cells", cell.name, cell.config, started(cell), cell.follows) for cell in cells]
     return [
         Run(
             name=name,
@@ -106,8 +117,9 @@ def runs_of(study: Study, folder: Path) -> list[Run]:
             file=folder / "recipes" / f"{name}.yaml",
             log=folder / "logs" / f"{name}.log",
             first=first.get(config) == name,
+            follows=follows,
         )
-        for kind, name, config, recipe in found
+        for kind, name, config, recipe, follows in found
     ]
 
 

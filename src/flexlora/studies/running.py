@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from flexlora.errors import FlexError
@@ -114,11 +114,12 @@ def _workers(executor: Executor, count: int | None, parameters: int | None, sand
 def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Events) -> list[Failure]:
     """Run all of `todo`; returns those that failed."""
     waiting, begun = deque(todo), dict[str, tuple[float, bool]]()
+    unfinished = {run.name for run in todo}
     held_since: float | None = None
     with Progress(runs, todo, workers, events) as progress:
         try:
             while waiting or begun:
-                while len(begun) < workers.count and (run := _next(waiting)) is not None:
+                while len(begun) < workers.count and (run := _next(waiting, unfinished)) is not None:
                     resumed = (run.path / "recipe.yaml").exists()
                     run.prepare()
                     events.add(run.name, "started", resumed=resumed)
@@ -128,13 +129,18 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
                     progress.started(run)
                 for run, exit_code in workers.ended():
                     since, resumed = begun.pop(run.name)
-                    _record(run, exit_code, time.monotonic() - since, resumed, events, progress)
+                    if _record(run, exit_code, time.monotonic() - since, resumed, events, progress):
+                        unfinished.discard(run.name)
+                    else:
+                        _give_up(run, waiting, events, progress)
                 held_since = (held_since or time.monotonic()) if waiting and not begun else None
                 if held_since is not None and time.monotonic() - held_since > HELD_S:
-                    run = waiting.popleft()
+                    run = next(run for run in waiting if run.follows not in unfinished)
+                    waiting.remove(run)
                     error = f"another process is working in {run.path}; wait for it, or end it"
                     events.add(run.name, "failed", error=error, resumed=True, wall_s=0.0)
                     progress.failed(run, error)
+                    _give_up(run, waiting, events, progress)
                 progress.refresh()
                 time.sleep(POLL_S)
         finally:
@@ -142,20 +148,33 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
     return events.failures()
 
 
-def _next(waiting: deque[Run]) -> Run | None:
-    """The first that no other process works in, as one of a killed study may for a moment; taken out."""
+def _next(waiting: deque[Run], unfinished: Collection[str]) -> Run | None:
+    """The first whose predecessor is finished and that no other process works in, as one of a killed study may for a
+    moment; taken out.
+    """
     for run in waiting:
-        if not is_held(run.path):
+        if run.follows not in unfinished and not is_held(run.path):
             waiting.remove(run)
             return run
     return None
 
 
-def _record(run: Run, exit_code: int, seconds: float, resumed: bool, events: Events, progress: Progress) -> None:
+def _give_up(failed: Run, waiting: deque[Run], events: Events, progress: Progress) -> None:
+    """Those that would have gone on from a run that failed fail with it."""
+    for run in [run for run in waiting if run.follows == failed.name]:
+        waiting.remove(run)
+        error = f"goes on from the adapter of {failed.name}, which failed"
+        events.add(run.name, "failed", error=error, resumed=False, wall_s=0.0)
+        progress.failed(run, error)
+
+
+def _record(run: Run, exit_code: int, seconds: float, resumed: bool, events: Events, progress: Progress) -> bool:
+    """Take note of how a run ended; returns whether it is finished."""
     if exit_code == 0 and run.is_finished():
         events.add(run.name, "finished", resumed=resumed, wall_s=round(seconds, 1))
         progress.finished(run, seconds)
-        return
+        return True
     error = last_words(run.log, exit_code)
     events.add(run.name, "failed", resumed=resumed, wall_s=round(seconds, 1), error=error)
     progress.failed(run, error)
+    return False
