@@ -106,6 +106,7 @@ def runs_of(study: Study, folder: Path) -> list[Run]:
         earlier = RunFolder(recipe=cell.recipe, path=folder.resolve() / "cells" / cell.follows)
         return after(cell.recipe, cell.arm, earlier.adapter(arms[cell.follows]))
 
+    found: list[tuple[str, str, str, Recipe, str | None]]
     found = [("bases", name, "base", recipe, None) for name, recipe in bases_of(study).items()]
     found += [("cells", cell.name, cell.config, started(cell), cell.follows) for cell in cells]
     return [
