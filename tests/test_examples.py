@@ -90,6 +90,7 @@ def test_the_trainer_example_ends_with_a_lower_share_than_without_the_penalty(mo
     assert penalised[-1] < plain[-1] - 0.0005
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_accelerate_example_on_two_processes(models_dir: Path, tmp_path: Path) -> None:
     model = make_model(models_dir / "llama-for-two", "llama")

@@ -247,6 +247,7 @@ def test_a_run_killed_while_its_recipe_was_written_starts_anew(recipe: Recipe, t
     assert folder.existing(run.path).recipe == recipe
 
 
+@pytest.mark.thorough
 def test_arms_may_have_any_name_that_a_folder_may(values: dict[str, Any], tmp_path: Path) -> None:
     values |= {"arms": {"lam0.1": {}, "train": {"penalty": {"lam": 0.0}}}, "tasks": [{"name": "humaneval", "limit": 1}]}
     values |= {"validation": [], "train": {"max_steps": 1, "max_length": 96}, "variants": ["adapter"]}

@@ -83,6 +83,7 @@ for name in ("me/adapter", "me/model"):
 """
 
 
+@pytest.mark.thorough
 def test_an_adapter_comes_from_the_hub(tmp_path: Path) -> None:
     model = make_model(tmp_path / "hub" / "models" / "me" / "model", "llama")
     save(model, tmp_path / "hub" / "models" / "me" / "adapter")

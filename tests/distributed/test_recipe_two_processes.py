@@ -137,6 +137,7 @@ def plain(line: dict[str, Any]) -> list[float]:
     return [line] if isinstance(line, int | float) else []
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_launcher_that_starts_one_process_is_found_out(recipe: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]

@@ -113,7 +113,7 @@ def test_programs_that_cannot_be_parsed_exit_or_never_end(code: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", each(FAILING))
+@pytest.mark.parametrize("code", each(FAILING, thorough=("sh", "ts")))
 def test_a_program_that_hoards_memory_is_out_of_memory(code: str) -> None:
     need(code)
     verdict = run_program(code, FAILING[code].hoarding, timeout_s=60)

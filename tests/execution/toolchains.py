@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -16,9 +16,19 @@ ALL = bool(os.environ.get("FLEXLORA_ALL_TOOLCHAINS"))
 """Set by `make test-languages`: everything that can be installed must be there, and nothing is left out."""
 
 
-def each(codes: Iterable[str] = LANGUAGES) -> list[ParameterSet]:
-    """Languages as parameters; the heavy ones are marked `toolchains`, and left to `make test-languages`."""
-    return [pytest.param(code, marks=() if code in LIGHT else pytest.mark.toolchains) for code in codes]
+def each(codes: Iterable[str] = LANGUAGES, thorough: Collection[str] = ()) -> list[ParameterSet]:
+    """Languages as parameters; the heavy ones are marked `toolchains`, and left to `make test-languages`.
+
+    Args:
+        thorough: those that are left to it too, since they take long.
+    """
+    return [
+        pytest.param(
+            code,
+            marks=[pytest.mark.toolchains] * (code not in LIGHT) + [pytest.mark.thorough] * (code in thorough),
+        )
+        for code in codes
+    ]
 
 
 def need(code: str) -> None:

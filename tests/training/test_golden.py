@@ -68,7 +68,9 @@ def trajectory(case: str, model: Path, data: Path, folder: Path) -> list[dict[st
     return [{name: line[name] for name in FIGURES if name in line} for line in lines]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.thorough if case == "sophia" else ()) for case in CASES]
+)
 def test_the_losses_are_those_they_always_were(case: str, small_model: Path, benchmark: Path, tmp_path: Path) -> None:
     found = trajectory(case, small_model, benchmark, tmp_path)
     assert len(found) == len(GOLDEN[case])

@@ -229,7 +229,7 @@ def test_all_arms_are_probed_before_one_is_trained_and_only_where_they_begin(
         return Probe(longest=1, losses=(1.0,), peak_gb=None, unmoved=())
 
     monkeypatch.setattr(pipeline, "probe_steps", probing)
-    monkeypatch.setattr(pipeline, "train_adapter", lambda recipe, folder, label: calls.append(label))
+    monkeypatch.setattr(pipeline, "train_adapter", lambda recipe, folder, label, callbacks: calls.append(label))
     pipeline.train(run)
     assert calls == ["probe a", "probe d", "train a", "train b", "train c", "train d"]
     calls.clear()
