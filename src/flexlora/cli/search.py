@@ -36,7 +36,7 @@ def search(
         typer.Option("--storage", metavar="URL", help="Database for the trials (default: a journal in the folder)."),
     ] = None,
     choose: Annotated[
-        str, typer.Option("--choose", metavar="kept|TRIAL", help="Which trial best.yaml is: by the rule, or by number.")
+        str, typer.Option("--choose", metavar="kept|TRIAL", help="By the rule (best.yaml), or trial N (best-N.yaml).")
     ] = "kept",
     set_: SetOption = None,
     output: Annotated[
@@ -56,6 +56,7 @@ def search(
     from flexlora.progress import say
     from flexlora.report.search_terminal import print_search
     from flexlora.report.search_words import plan_lines
+    from flexlora.studies.search.best import best_file
     from flexlora.studies.search.budget import Budget, seconds
     from flexlora.studies.search.plan import plan_search
     from flexlora.studies.search.running import check, run_search
@@ -78,4 +79,5 @@ def search(
     print_search(findings)
     typer.echo(f"report: {folder / 'report.html'}")
     if findings["choice"]:
-        typer.echo(f"recipe: {folder / 'best.yaml'}")
+        beside = "" if choose == "kept" else " (best.yaml beside it is the rule's choice)"
+        typer.echo(f"recipe: {folder / best_file(choose)}{beside}")

@@ -13,7 +13,7 @@ from flexlora.errors import UsageError
 from flexlora.recipe import load
 from flexlora.report.search_page import write_search_report
 from flexlora.report.search_terminal import print_search
-from flexlora.studies.search import storage
+from flexlora.studies.search import processes, storage
 from flexlora.studies.search.best import write_best
 from flexlora.studies.search.budget import Budget
 from flexlora.studies.search.findings import SearchFindings, TrialRecord, choice, front, gather
@@ -180,5 +180,50 @@ def test_without_a_further_trial_another_one_can_be_chosen(tmp_path: Path) -> No
     work(PLAN, tmp_path / "new", Formula(), Budget(trials=3), study=study)
     found = run_search(PLAN, tmp_path / "new", Budget(trials=0), choose="2")
     assert found["choice"] == {"trial": 2, "rule": "named by hand"}
-    assert load(tmp_path / "new" / "best.yaml").lora.rank == found["trials"][2]["values"]["lora.rank"]
+    named = tmp_path / "new" / "best-2.yaml"
+    assert load(named).lora.rank == found["trials"][2]["values"]["lora.rank"]
     assert not (tmp_path / "new" / "logs").exists()  # no worker was started
+    text = named.read_text()
+    again = run_search(PLAN, tmp_path / "new", Budget(trials=0))
+    assert named.read_text() == text
+    assert json.loads((tmp_path / "new" / "search.json").read_text()) == again
+    assert again["choice"] != found["choice"]
+    assert "Rule: named by hand" not in (tmp_path / "new" / "best.yaml").read_text()
+
+
+class Endless:
+    """In the place of a worker's process."""
+
+    exitcode: int | None = None
+
+    def terminate(self) -> None:
+        self.exitcode = -15
+
+    def join(self, timeout: float | None = None) -> None:
+        assert self.exitcode is not None, "would be waited for until its budget is spent"
+
+
+def test_an_interrupted_search_ends_its_workers_and_writes_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plan(PLAN, tmp_path)
+    work(PLAN, tmp_path, Formula(), Budget(trials=3), study=storage.open_trials(tmp_path))
+    started: list[tuple[Endless, dict[str, Any]]] = []
+
+    def start(number: int, **given: Any) -> Endless:
+        started.append((Endless(), given["how"]))
+        return started[-1][0]
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes, "start", start)
+    monkeypatch.setattr(processes, "cores", lambda: 6)
+    monkeypatch.setattr("flexlora.studies.search.running.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(PLAN, tmp_path, Budget(trials=9), workers=2)
+    assert [process.exitcode for process, _ in started] == [-15, -15]
+    assert [how["workers"] for _, how in started] == [3, 3]  # programs at a time
+    assert len(json.loads((tmp_path / "search.json").read_text())["front"]) >= 1
+    assert (tmp_path / "best.yaml").is_file()
+    assert (tmp_path / "report.html").is_file()

@@ -8,9 +8,10 @@ import pytest
 
 from flexlora.data.tasks import load_problems
 from flexlora.errors import UsageError
-from flexlora.recipe import Recipe, Task, from_dict
+from flexlora.recipe import Recipe, Task, dumped, from_dict, load
 from flexlora.studies.search.guard import Guard
 from flexlora.studies.search.plan import SearchPlan, plan_search
+from small_benchmark import write_benchmark
 
 TINY: dict[str, Any] = {
     "name": "small",
@@ -91,12 +92,28 @@ def test_a_benchmark_without_a_validation_split_is_refused(benchmark: Path, tmp_
         "data": [{"dataset": "mbpp"}],
         "tasks": ["humaneval", "multipl-e/humaneval/java"],
     }
-    with pytest.raises(UsageError, match="no task of the recipe in another language"):
-        plan(recipe, {}, tmp_path)
+    with pytest.raises(
+        UsageError, match=r"no task of the recipe in another language(.|\n)*no such folder(.|\n)*--space"
+    ):
+        plan(recipe, {}, tmp_path)  # the functions that would stand in are not there either
     with pytest.raises(UsageError, match="it has no validation split"):
         check(recipe, {"retention": ["multipl-e/humaneval/java"]}, tmp_path)
     with pytest.raises(UsageError, match="humaneval"):
         check(recipe, {"likelihood": ["humaneval"]}, tmp_path)
+
+
+def test_where_target_languages_have_no_validation_tasks_published_functions_stand_in(tmp_path: Path) -> None:
+    folder = write_benchmark(tmp_path / "data")
+    (folder / "codesearchnet" / "java").mkdir(parents=True)
+    one = {"docstring": "Halves x.", "code": "int half(int x) { return x / 2; }"} | dict.fromkeys(("repo", "path"), "r")
+    records = [one | {"func_name": f"Half.half{i}"} for i in range(2)]
+    (folder / "codesearchnet" / "java" / "valid.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    recipe = load("mbpp-java", (f"data_dir={folder}", "model=tiny"))
+    made = plan(dumped(recipe), {}, tmp_path)
+    assert [(task.name, task.split) for task in made.search.gain] == [("mbpp", "validation")]
+    assert made.search.retention == ()
+    assert [(one.dataset, one.split) for one in made.search.likelihood] == [("codesearchnet/java", "validation")]
+    check(dumped(recipe), {}, tmp_path)
 
 
 def copied(task: str, recipe: Recipe, **changed: Any) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """How trials are judged, on files made by hand; and one real trial of a small random model, from base to results."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +13,13 @@ from flexlora.data.texts import load_texts
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.schema import read_summary
 from flexlora.folder import RunFolder, existing
-from flexlora.recipe import Recipe, from_dict
+from flexlora.recipe import from_dict
 from flexlora.studies.search.guard import Guard
 from flexlora.studies.search.plan import SearchPlan, plan_search, read_plan, write_plan
 from flexlora.studies.search.pruning import Signals, Stopped
 from flexlora.studies.search.running import check
 from flexlora.studies.search.signals import likelihood_side, side
-from flexlora.studies.search.trial import Trials
+from flexlora.studies.search.trial import StopEarly, Trials
 
 
 def a_plan(recipe: dict[str, Any], search: dict[str, Any], tmp_path: Path) -> SearchPlan:
@@ -38,7 +40,7 @@ def write_results(run: RunFolder, passing: dict[str, str]) -> None:
     for item in run.evaluations():
         problems, _ = load_problems(item.task, None)  # type: ignore[arg-type]  # evaluations are of tasks
         folder = run.path / item.path
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         marks = passing.get(item.task.name, "." * len(problems))
         with (folder / "results.jsonl").open("w") as file:
             for problem, mark in zip(problems, marks, strict=True):
@@ -70,24 +72,74 @@ def test_scores_of_a_run_that_holds_test_problems_are_not_read(tiny: SearchPlan,
         likelihood_side(RunFolder(recipe=tested, path=tmp_path), base, Guard.of(tiny.recipe), seed=0)
 
 
-def test_likelihood_counts_tokens_and_more_is_better(tiny: SearchPlan, tmp_path: Path) -> None:
-    def measured(recipe: Recipe, name: str, nll: list[float]) -> RunFolder:
-        run = RunFolder(recipe=recipe, path=tmp_path / name)
-        (item,) = run.likelihoods()
-        texts, _ = load_texts(item.task, None)  # type: ignore[arg-type]  # likelihoods are of texts
-        (run.path / item.path).mkdir(parents=True)
-        with (run.path / item.path / "likelihood.jsonl").open("w") as file:
-            for text, one, tokens in zip(texts, nll, (10, 20, 70), strict=True):
-                record = {"task_id": text.task_id, "tokens": tokens, "characters": 99, "nll": one, "cut": False}
-                file.write(json.dumps(record) + "\n")
-        return run
+def write_likelihoods(run: RunFolder, nll: list[float]) -> None:
+    (item,) = run.likelihoods()
+    texts, _ = load_texts(item.task, None)  # type: ignore[arg-type]  # likelihoods are of texts
+    (run.path / item.path).mkdir(parents=True, exist_ok=True)
+    with (run.path / item.path / "likelihood.jsonl").open("w") as file:
+        for text, one, tokens in zip(texts, nll, (10, 20, 70), strict=True):
+            record = {"task_id": text.task_id, "tokens": tokens, "characters": 99, "nll": one, "cut": False}
+            file.write(json.dumps(record) + "\n")
 
-    base = measured(tiny.of_base(), "base", [10, 20, 30])
-    run = measured(tiny.of_trial({}), "trial", [8, 21, 24])
+
+def test_likelihood_counts_tokens_and_more_is_better(tiny: SearchPlan, tmp_path: Path) -> None:
+    base = RunFolder(recipe=tiny.of_base(), path=tmp_path / "base")
+    run = RunFolder(recipe=tiny.of_trial({}), path=tmp_path / "trial")
+    write_likelihoods(base, [10, 20, 30])
+    write_likelihoods(run, [8, 21, 24])
     found = likelihood_side(run, base, Guard.of(tiny.recipe), seed=0)
     assert found["estimate"] == pytest.approx((2 - 1 + 6) / 100)
     assert found["unit"] == "nats"
     assert found["low"] <= found["estimate"] <= found["high"]
+
+
+def test_programs_are_run_where_the_cheap_signals_let_them(
+    tiny: SearchPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of a trial, on files made by hand in place of each stage."""
+    plan = SearchPlan(recipe=tiny.recipe, search=tiny.search.model_copy(update={"startup": 1}))
+    base = RunFolder(recipe=plan.of_base(), path=tmp_path / "base")
+    write_results(base, {"tiny/A/java": "xx.."})
+    write_likelihoods(base, [10, 20, 30])
+    stages: list[str] = []
+
+    def train(run: RunFolder, probe: bool, callbacks: list[StopEarly]) -> None:
+        callbacks[0].on_log(None, SimpleNamespace(global_step=2), None, {"loss": 9.0})
+        callbacks[0].on_log(None, SimpleNamespace(global_step=2), None, {"eval_loss": 1.5})
+        run.train("main").mkdir(parents=True)
+        (run.train("main") / "log.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 2, "eval_loss": 1.5}\n')
+        stages.append("trained")
+
+    def execute(run: RunFolder, **how: Any) -> None:
+        stages.append("executed")
+        write_results(run, {"tiny/A/java": "xxx."})
+
+    stub = SimpleNamespace(
+        start=lambda recipe, folder, **how: (RunFolder(recipe=recipe, path=folder), None),
+        working=lambda run, **how: nullcontext(),
+        train=train,
+        likelihood=lambda run: write_likelihoods(run, [10, 20, 40]),
+        generate=lambda run, how: None,
+        execute=execute,
+        score=lambda run: None,
+        report=lambda run: None,
+    )
+    monkeypatch.setattr("flexlora.studies.search.trial.pipeline", stub)
+    monkeypatch.setattr("flexlora.studies.search.trial.existing", lambda path: base)
+    trials, noted = Trials(plan, tmp_path), dict[str, Any]()
+    found = trials.trial({}, tmp_path / "0", [], lambda **more: noted.update(more))
+    assert stages == ["trained", "executed"]
+    assert noted["losses"] == {"2": 1.5}
+    assert noted["likelihood"]["estimate"] == pytest.approx(-0.1)
+    assert found.retention["tasks"]["tiny/A/java"] == 0.25
+    stages.clear()
+    with pytest.raises(Stopped, match="at step 2, worse than all 1"):
+        trials.trial({}, tmp_path / "1", [Signals({2: 1.0}, -1.0)], lambda **more: None)
+    assert stages == []
+    three = [Signals({2: loss}, -1.0) for loss in (1.0, 1.0, 2.0)]
+    with pytest.raises(Stopped, match="on both sides"):
+        trials.trial({}, tmp_path / "2", three, lambda **more: None)
+    assert stages == ["trained"]
 
 
 def test_a_plan_is_written_read_and_another_refused(tiny: SearchPlan, tmp_path: Path) -> None:
@@ -133,6 +185,7 @@ def small(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return a_plan(recipe, search, folder), folder / "search"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_trial_is_a_run_with_its_signals_and_is_stopped_in_training_where_all_were_better(
     small: tuple[SearchPlan, Path],

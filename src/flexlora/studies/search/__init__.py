@@ -9,7 +9,8 @@ signals   source gain and target retention, with intervals
 pruning   which trials are stopped early
 budget    whether another trial is begun
 work      what a worker does
-running   the command: workers, and what is written at the end
+processes workers as processes: their share of the machine, their end
+running   the command: workers watched, and what is written at the end
 findings  `search.json`: the front, the choice and what mattered
-best      `best.yaml`
+best      `best.yaml`, and `best-12.yaml` of a trial that is named
 """

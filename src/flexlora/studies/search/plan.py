@@ -13,8 +13,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field, field_validator
 
+from flexlora.data import codesearchnet
 from flexlora.data.task_list import with_all_tasks
 from flexlora.data.tasks import family_of, known, load_problems
+from flexlora.data.texts import load_texts
 from flexlora.errors import UsageError
 from flexlora.files import write_whole
 from flexlora.recipe import (
@@ -37,6 +39,11 @@ FILE = "search.yaml"
 VALIDATION = "validation"
 TEXTS = 100
 """Of each target language, where the plan is left to itself."""
+NAME_RETENTION = (
+    "name tasks of your own in a file for --space, e.g. retention: [java.jsonl], or texts to measure likelihoods of: "
+    "likelihood: [{dataset: codesearchnet/java, split: validation, limit: 200}]. Test problems are never used for "
+    "choosing."
+)
 
 Tasks = tuple[Annotated[Task, BeforeValidator(task_from_name)], ...]
 
@@ -126,7 +133,10 @@ def plan_search(recipe: Recipe | str | Path, overrides: Sequence[str] = (), spac
 
 
 def _find_sides(recipe: Recipe, given: Search) -> Search:
-    """The tasks and texts of both sides; those that are not named are the recipe's own, on their validation splits."""
+    """The tasks and texts of both sides; those that are not named are the recipe's own, on their validation splits.
+
+    Where no target language has any, published functions of these languages stand in.
+    """
     gain, retention, texts = given.gain, given.retention, given.likelihood
     if not gain or not (retention or texts):
         sources = {language_of(source.dataset) for source in recipe.data}
@@ -138,6 +148,8 @@ def _find_sides(recipe: Recipe, given: Search) -> Search:
             )
         gain = gain or tuple(task for task in found if _language(task, recipe) in sources)
         retention = retention or (() if texts else tuple(t for t in found if _language(t, recipe) not in sources))
+        if gain and not (retention or texts):
+            texts = _published_texts(recipe, sources)
     if not gain:
         raise UsageError(
             f"search: no task of the recipe in the language that it trains on has a {VALIDATION} split; name one of "
@@ -145,9 +157,7 @@ def _find_sides(recipe: Recipe, given: Search) -> Search:
         )
     if not (retention or texts):
         raise UsageError(
-            f"search: no task of the recipe in another language has a {VALIDATION} split; name tasks of your own in a "
-            "file for --space, e.g. retention: [java.jsonl], or texts to measure likelihoods of: likelihood: "
-            "[{dataset: codesearchnet/java, split: validation, limit: 200}]. Test problems are never used for choosing."
+            f"search: no task of the recipe in another language has a {VALIDATION} split; {NAME_RETENTION}"
         )
     texts = texts or tuple(
         Texts(dataset=task.name, split=VALIDATION, limit=TEXTS) for task in retention if task.name.startswith("tiny/")
@@ -166,6 +176,28 @@ def _validation_tasks(recipe: Recipe) -> list[Task]:
         for task in named.values()
         if VALIDATION in family_of(task.name).splits and family_of(task.name).load
     ]
+
+
+def _published_texts(recipe: Recipe, sources: set[str | None]) -> tuple[Texts, ...]:
+    """Functions of `codesearchnet` in the languages of the recipe's tasks that it does not train on, as far as it has
+    them.
+
+    Raises:
+        UsageError: they cannot be loaded; says what to name in their place.
+    """
+    languages = dict.fromkeys(_language(task, recipe) for task in recipe.tasks)
+    names = [f"codesearchnet/{language}" for language in languages if language not in sources]
+    found = tuple(Texts(dataset=name, split=VALIDATION, limit=TEXTS) for name in names if name in codesearchnet.known())
+    for texts in found:
+        try:
+            load_texts(texts, recipe.data_dir)
+        except UsageError as error:
+            raise UsageError(
+                f"search: no task of the recipe in another language has a {VALIDATION} split, and the texts of "
+                f"{texts.dataset}, which would stand in, cannot be loaded: {error}\nEither put them there, or "
+                f"{NAME_RETENTION}"
+            ) from error
+    return found
 
 
 def language_of(dataset: str) -> str | None:

@@ -1,17 +1,13 @@
 """The command: everything checked first, workers started and watched, what they found written.
 
-A worker is a process of its own, so that one that is killed (out of memory, say) takes no more with it than its hold on
-a trial, which another goes on with. On a machine with several GPUs each worker has one.
+A worker is a process of its own (`processes`), so that one that is killed (out of memory, say) takes no more with it
+than its hold on a trial, which another goes on with.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import signal
-import sys
-import threading
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -27,15 +23,14 @@ from flexlora.folder import RunFolder
 from flexlora.progress import say
 from flexlora.report.search_page import write_search_report
 from flexlora.report.search_words import trial_line
-from flexlora.studies.search import storage
+from flexlora.studies.search import processes, storage
 from flexlora.studies.search.best import write_best
 from flexlora.studies.search.budget import Budget
 from flexlora.studies.search.findings import KEPT, SearchFindings, TrialRecord, gather, records_of
 from flexlora.studies.search.guard import Guard
-from flexlora.studies.search.plan import SearchPlan, read_plan, write_plan
+from flexlora.studies.search.plan import SearchPlan, write_plan
 from flexlora.studies.search.space import Drawing, draw, own_values
-from flexlora.studies.search.trial import Trials
-from flexlora.studies.search.work import refusal, work
+from flexlora.studies.search.work import refusal
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -81,6 +76,8 @@ def check(plan: SearchPlan, folder: Path, **how: Any) -> Checked:
     space = plan.search.model_dump(mode="json")["space"]
     gain, retention = ([task.name for task in side] for side in (plan.search.gain, plan.search.retention))
     notes = []
+    if not retention:
+        notes.append("retention is how much likelier these texts become, not programs that pass their tests")
     if not plan.recipe.validation:
         notes.append("no validation data: no trial is stopped early")
     elif not plan.search.likelihood:
@@ -146,7 +143,7 @@ def run_search(
     choose: str = KEPT,
     **how: Any,
 ) -> SearchFindings:
-    """Carry out trials until the budget is spent, and write what they show.
+    """Carry out trials until the budget is spent, and write what they show, also where it is interrupted.
 
     Args:
         plan: what is searched.
@@ -154,8 +151,11 @@ def run_search(
         budget: of this command.
         workers: processes.
         url: of a database for the trials, in place of the folder's journal.
-        choose: the rule for `best.yaml`, or the number of a trial.
+        choose: the rule, or the number of a trial that is written beside `best.yaml`, which stays the rule's.
         how: how programs are run, as in `flexlora.execution.execute`.
+
+    Returns:
+        What is written, but with the trial that was named as the choice.
 
     Raises:
         UsageError: before the start, for anything wrong or missing.
@@ -169,16 +169,23 @@ def run_search(
     spent = refusal(study.get_trials(deepcopy=False), budget)
     if spent:
         say(f"no further trial: {spent}")
-    failure = None if spent else _watch(folder, budget, workers, url, study, how)
-    findings = write_findings(plan, folder, study, choose)
+    if workers > 1 and not how.get("workers"):
+        how["workers"] = plan.recipe.execution.workers or processes.share(workers)
+    try:
+        failure = None if spent else _watch(folder, budget, workers, url, study, how)
+    finally:
+        findings = write_findings(plan, folder, study)
+    if choose != KEPT:
+        findings = gather(plan, study, choose)
+        write_best(plan, findings, folder, choose)
     if failure:
         raise FlexError(failure)
     return findings
 
 
-def write_findings(plan: SearchPlan, folder: Path, study: optuna.Study, choose: str = KEPT) -> SearchFindings:
+def write_findings(plan: SearchPlan, folder: Path, study: optuna.Study) -> SearchFindings:
     """Write `search.json`, `best.yaml` and `report.html` of the trials so far."""
-    findings = gather(plan, study, choose)
+    findings = gather(plan, study)
     write_json(folder / "search.json", findings)
     write_best(plan, findings, folder)
     write_search_report(folder, findings)
@@ -193,91 +200,36 @@ def _watch(
     study: optuna.Study,
     how: Mapping[str, Any],
 ) -> str | None:
-    """Start workers, say what comes of trials, start others for those that are killed. Returns what went wrong."""
-    start = partial(_start, folder=folder, budget=budget, workers=workers, url=url, how=how)
-    running = {number: start(number) for number in range(workers)}
+    """Start workers, say what comes of trials, start others for those that are killed. Returns what went wrong.
+
+    Whatever ends the watching ends the workers too.
+    """
+    start = partial(processes.start, folder=folder, budget=budget, workers=workers, url=url, how=how)
     told = {one["number"] for one in records_of(study) if one["state"] not in ("running", "waiting")}
+    running: dict[int, SpawnProcess] = {}
     crashes, failure = 0, None
-    while running:
-        time.sleep(LOOK_S)
-        ended = {number: process for number, process in running.items() if process.exitcode is not None}
-        _tell(records_of(study), told)
-        for number, process in ended.items():
-            del running[number]
-            code = process.exitcode or 0
-            if code < 0:
-                crashes += 1
-                say(f"worker {number} was ended by {signal.Signals(-code).name}; see {_log(folder, number)}")
-                if crashes < CRASHES:
-                    running[number] = start(number)
-                else:
-                    failure = f"search: {crashes} workers were killed; {_log(folder, number)} says what they did."
-            elif code:
-                failure = f"search: worker {number} gave up: {_last_line(_log(folder, number))}"
-    return failure
-
-
-def _start(
-    number: int, folder: Path, budget: Budget, workers: int, url: str | None, how: Mapping[str, Any]
-) -> SpawnProcess:
-    process = multiprocessing.get_context("spawn").Process(
-        target=_worker, args=(folder, _log(folder, number), budget, url, dict(how)), daemon=False
-    )
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    given = {"CUDA_VISIBLE_DEVICES": _gpu(number), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
-    before = {name: os.environ.get(name) for name in given}
-    try:  # a process takes its environment, libraries read it as they are imported
-        os.environ.update({name: value for name, value in given.items() if value})
-        process.start()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-    return process
-
-
-def _gpu(number: int) -> str | None:
-    """Of the GPUs that may be used, one for each worker in turn; None where there is none."""
-    import torch
-
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())] if named is None else []
-    return gpus[number % len(gpus)] if gpus else None
-
-
-def _log(folder: Path, number: int) -> Path:
-    return folder / "logs" / f"{os.uname().nodename}-{number}.log"
-
-
-def _worker(folder: Path, log: Path, budget: Budget, url: str | None, how: dict[str, Any]) -> None:
-    """A worker's process: everything that it says goes to its log, and it ends with the command that started it."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    models.quiet()
     try:
-        plan = read_plan(folder)
-        ended = work(plan, folder, Trials(plan, folder, **how), budget, study=storage.open_trials(folder, url))
-        say(f"no further trial: {ended}")
-    except FlexError as error:
-        print(error, file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    return next((line for line in reversed(lines) if line.strip()), "it said nothing") + f" ({log})"
+        for number in range(workers):
+            running[number] = start(number)
+        while running:
+            time.sleep(LOOK_S)
+            ended = {number: process for number, process in running.items() if process.exitcode is not None}
+            _tell(records_of(study), told)
+            for number, process in ended.items():
+                del running[number]
+                code, log = process.exitcode or 0, processes.log_of(folder, number)
+                if code < 0:
+                    crashes += 1
+                    say(f"worker {number} was ended by {signal.Signals(-code).name}; see {log}")
+                    if crashes < CRASHES:
+                        running[number] = start(number)
+                    else:
+                        failure = f"search: {crashes} workers were killed; {log} says what they did."
+                elif code:
+                    failure = f"search: worker {number} gave up: {processes.last_line(log)}"
+    finally:
+        processes.end(running.values())
+    return failure
 
 
 def _tell(records: list[TrialRecord], told: set[int]) -> None:
