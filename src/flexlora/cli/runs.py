@@ -280,10 +280,8 @@ def _refuse_studies(*folders: Path) -> None:
     Raises:
         UsageError: one of them is a study's.
     """
-    from flexlora.studies.folder import is_study
-
     for folder in folders:
-        if is_study(folder):
+        if (folder / "study.yaml").is_file() and not (folder / "recipe.yaml").exists():
             raise UsageError(
                 f"{folder}: a study; `flexlora study report {folder}` shows it and compares its arms. Its runs are in "
                 f"{folder / 'cells'} and {folder / 'bases'}."

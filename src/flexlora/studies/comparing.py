@@ -8,7 +8,7 @@ from itertools import product
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.holm import holm
-from flexlora.evaluation.schema import CONFIRMATORY, EXPLORATORY, KINDS, PRIMARY
+from flexlora.evaluation.schema import KINDS, PRIMARY
 from flexlora.studies.findings import StudyComparison, StudyScore
 from flexlora.studies.results import Answers, Results
 from flexlora.studies.schema import Analysis, Primary, Study
@@ -97,7 +97,7 @@ def _pairs(results: Results, study: Study) -> Iterator[Pair]:
     for config in trained:
         usual = [results.configurations[config].base, *rivals_of(results, analysis, config)]
         special = [first.against] if first and first.config == config and first.against not in usual else []
-        kind = CONFIRMATORY if config in analysis.confirmatory else EXPLORATORY
+        kind = "confirmatory" if config in analysis.confirmatory else "exploratory"
         for against, variant, task in product([*usual, *special], results.variants(config), results.tasks):
             pair = Pair(config=config, against=against, variant=variant, task=task, kind=kind)
             if first and _is_primary(pair, first):

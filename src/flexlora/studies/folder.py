@@ -144,7 +144,7 @@ def open_study(study: Study, folder: Path, overwrite: bool = False) -> None:
     """
     if (folder / OVERWRITING).exists() or (is_study(folder) and overwrite):
         return
-    if is_study(folder):
+    if _is_study(folder):
         there = read_study(folder / "study.yaml")
         if changed := differing(there, study):
             listed = "\n".join(f"- {key}: {old!r} there, {new!r} now" for key, (old, new) in changed.items())
@@ -213,12 +213,12 @@ def existing_study(folder: Path) -> Study:
     Raises:
         UsageError: it is not a study's directory.
     """
-    if not is_study(folder) or (folder / OVERWRITING).exists():
+    if not _is_study(folder) or (folder / OVERWRITING).exists():
         raise UsageError(f"{folder}: not a study's directory. `flexlora study run STUDY` makes one.")
     return read_study(folder / "study.yaml")
 
 
-def is_study(folder: Path) -> bool:
+def _is_study(folder: Path) -> bool:
     """A folder that merely holds somebody's study.yaml is none."""
     return (folder / "study.yaml").is_file() and (folder / LOCK).exists()
 
