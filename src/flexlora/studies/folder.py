@@ -142,7 +142,7 @@ def open_study(study: Study, folder: Path, overwrite: bool = False) -> None:
     Raises:
         UsageError: it holds another study, or other files.
     """
-    if (folder / OVERWRITING).exists() or (is_study(folder) and overwrite):
+    if (folder / OVERWRITING).exists() or (_is_study(folder) and overwrite):
         return
     if _is_study(folder):
         there = read_study(folder / "study.yaml")
