@@ -160,6 +160,17 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 
 
 @pytest.mark.slow
+def test_a_study_is_refused_where_a_run_is_meant(inside: Callable[..., Any], tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    for name in ("study.yaml", ".lock"):
+        (study / name).touch()
+    for command in (("report", study), ("compare", tmp_path, study)):
+        done = inside(*command)
+        assert done.returncode == 2
+        assert f"{study}: a study; `flexlora study report {study}`" in " ".join(done.stderr.split())
+
+
 def test_stages_one_by_one_make_a_run_that_reports_and_compares(
     recipe_file: Path, tmp_path: Path, inside: Callable[..., Any]
 ) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from flexlora.evaluation.holm import holm
 from flexlora.files import write_json, write_whole
 from flexlora.studies.findings import Configuration, Curve, Findings, Point, StudyComparison, StudyScore
+from flexlora.studies.fronts import front_area, front_of
 
 HOSTILE = "</script><script>document.title='pwned'</script>"
 TASKS = {"tiny/A/py": "py", "tiny/A/java": "java", "tiny/B1/py": "py", "tiny/B1/java": "java"}
@@ -34,6 +35,7 @@ SKILLS: dict[str, dict[str, float]] = {
 }
 CONFIRMATORY = ("none", "factors lam=0.02", "permuted lam=0.02")
 SEEDS, FEW = 8, 3
+REFERENCE = -0.4
 
 
 def make_study(folder: Path) -> Findings:
@@ -63,13 +65,14 @@ def make_study(folder: Path) -> Findings:
             "grid": {LAM: [0.005, 0.02, 0.08]},
             "analysis": {"primary": {"config": "factors lam=0.02", "against": "permuted lam=0.02"}},
         },
+        "keys": {LAM: "lam"},
         "configurations": configurations,
         "scores": scores,
         "comparisons": _comparisons(solved),
         "tradeoffs": {
             "gain": ["tiny/B1/py"],
             "retention": ["tiny/A/java"],
-            "reference": -0.4,
+            "reference": REFERENCE,
             "curves": [_curve(arm, solved) for arm in ("none", "factors", "permuted")],
         },
         "paper": [
@@ -298,9 +301,18 @@ def _curve(arm: str, solved: dict[tuple[str, str], Any]) -> Curve:
     configs = [name for name in SKILLS if name.split()[0] == arm]
     points = [_point(name, "adapter", 1.0, solved) for name in configs]
     points += [_point(name, "adapter@0.5", 0.6, solved) for name in configs]
-    area = max(point["gain"] * (point["retention"] + 0.4) for point in points)
+    places = [(point["gain"], point["retention"]) for point in points]
+    area = front_area(places, REFERENCE)
     seeds = list(range(FEW))
-    curve: Curve = {"arm": arm, "seeds": seeds, "points": points, "area": area, "low": 0.8 * area, "high": 1.2 * area}
+    curve: Curve = {
+        "arm": arm,
+        "seeds": seeds,
+        "points": points,
+        "front": front_of(places, REFERENCE),
+        "area": area,
+        "low": 0.8 * area,
+        "high": 1.2 * area,
+    }
     if arm != "none":
         curve["difference"] = {
             "against": "none",

@@ -7,10 +7,12 @@ from xml.etree import ElementTree
 import pytest
 
 from flexlora.evaluation import Summary
+from flexlora.files import write_whole
 from flexlora.report.curves import Curve, Panel
-from flexlora.report.exports import write_run_exports
+from flexlora.report.exports import OF_A_STUDY, write_exports, write_run_exports
 from flexlora.report.figures import Figure, Group, Row, Tick
 from flexlora.report.latex import Table, comma_separated, escaped, latex
+from flexlora.report.study_curves import grid_panels
 from flexlora.report.study_tables import study_tables
 from flexlora.report.svg import panel_svg, plot_svg
 from flexlora.studies.findings import Findings
@@ -40,6 +42,41 @@ def test_a_study_writes_every_figure_and_table(study: tuple[Path, Findings]) -> 
     assert tables == {"scores", "comparisons", "areas", "tradeoffs", "cost", "paper"}
     written = {path.name for path in (folder / "tables").iterdir()}
     assert written == {f"{name}.{ending}" for name in tables for ending in ("tex", "csv")}
+
+
+def test_what_an_earlier_report_left_is_removed_and_nothing_else(study: tuple[Path, Findings], tmp_path: Path) -> None:
+    stale = ["figures/grid-rank-java.svg", "figures/confirmatory-against-gone.svg", "tables/tradeoffs.csv"]
+    own = ["figures/talk.svg", "figures/grid-lam.pdf", "tables/notes.tex"]
+    for name in (*stale, *own):
+        write_whole(tmp_path / name, "")
+    few: Findings = {**study[1], "tradeoffs": None}
+    written = write_exports(tmp_path, few)
+    there = {path for folder in ("figures", "tables") for path in (tmp_path / folder).iterdir()}
+    assert there == {*written, *(tmp_path / name for name in own)}
+    for path in (*(study[0] / "figures").iterdir(), *(study[0] / "tables").iterdir()):
+        assert OF_A_STUDY[path.parent.name].fullmatch(path.name), path
+
+
+def test_grid_keys_that_end_alike_keep_their_curves_and_files_apart(
+    study: tuple[Path, Findings], tmp_path: Path
+) -> None:
+    train, sampling = "train.batch_size", "sampling.batch_size"
+    template, score = study[1]["configurations"][0], study[1]["scores"][0]
+    points = [{train: a, sampling: b} for a in (2, 4) for b in (8, 16)]
+    named = [(f"none {train}={point[train]} {sampling}={point[sampling]}", point) for point in points]
+    findings: Findings = {
+        **study[1],
+        "keys": {train: train, sampling: sampling},
+        "configurations": [{**template, "name": name, "point": point} for name, point in named],
+        "scores": [{**score, "config": name, "variant": "adapter"} for name, _ in named],
+        "comparisons": [],
+        "tradeoffs": None,
+    }
+    curves, panels = grid_panels(findings, train)
+    assert curves == [f"none {sampling}=8", f"none {sampling}=16"]
+    assert [len(curve.marks) for curve in panels[0].curves] == [2, 2]
+    grids = [path.name for path in write_exports(tmp_path, findings) if path.name.startswith("grid-")]
+    assert len(set(grids)) == len(grids) == 2
 
 
 def test_every_svg_stands_alone_and_keeps_within_its_box(study: tuple[Path, Findings]) -> None:

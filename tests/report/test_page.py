@@ -10,12 +10,13 @@ from fake_run import HOSTILE, make_run
 
 from flexlora.errors import UsageError
 from flexlora.evaluation import Summary
+from flexlora.evaluation.trainings import parameters_of
 from flexlora.files import write_json
 from flexlora.report import browser as browser_module
 from flexlora.report import write_report
 from flexlora.report.audits import audits
 from flexlora.report.browser import to_inert_json
-from flexlora.report.cost import parameters_of, program_costs
+from flexlora.report.cost import program_costs
 from flexlora.report.words import side_name
 
 Fake = tuple[Path, Summary]
@@ -185,8 +186,18 @@ def test_cost_counts_programs_and_trained_values(fake: Fake, tmp_path: Path) -> 
     assert costs["base"].programs == 164 + 158
     assert costs["base"].cpu_s == pytest.approx(0.1 * (164 + 158))
     header = json.dumps({"a": {"shape": [8, 64]}, "b": {"shape": [32, 8]}, "__metadata__": {}}).encode()
-    (tmp_path / "weights").write_bytes(len(header).to_bytes(8, "little") + header)
-    assert parameters_of(tmp_path / "weights") == 8 * 64 + 32 * 8
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert parameters_of(tmp_path) == 8 * 64 + 32 * 8
+    for damaged in (
+        header,
+        header[:3],
+        b"",
+        (2).to_bytes(8, "little") + b"[]",
+        (8).to_bytes(8, "little") + b'{"a": 1}',
+    ):
+        weights.write_bytes(damaged)
+        assert parameters_of(tmp_path) is None
     assert parameters_of(tmp_path / "none") is None
 
 

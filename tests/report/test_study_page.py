@@ -3,12 +3,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from chromium import Opened
 from fake_study import HOSTILE, make_study
 from test_page import Page
 
 from flexlora.evaluation.published import CAVEATS
+from flexlora.files import write_json
 from flexlora.report import study_words as words
 from flexlora.report.study_curves import grid_panels, numeric_keys, tradeoff_panel
 from flexlora.report.study_figures import difference_figures, score_figures
@@ -127,6 +129,21 @@ def test_a_study_of_which_nothing_is_finished_renders(study: Study, tmp_path: Pa
         assert f'id="{section}"' not in html
 
 
+def test_audits_of_merges_in_cells_are_shown(study: Study, tmp_path: Path) -> None:
+    assert 'id="merge"' not in html_of(study)
+    update = {"relative_error": 0.08, "kept": 0.97, "read_error": 0.05, "unchanged": 0.4, "overflow": 0}
+    row = {"dtype": "bfloat16", "rounding": "nearest", "update": update, "disagreement": None, "modules": {"q": update}}
+    audit = {"dtype": "bfloat16", "rounding": "nearest", "notes": [HOSTILE], "rows": [row]}
+    audit["adapter_effect"] = {"logit_rms": 1.0, "next_token": 0.5}
+    one = study[1]["configurations"][0]
+    merged = f"{one['cells']['0']}/{one['arm']}/merged"
+    write_json(tmp_path / merged / "merge_audit.json", audit)
+    html = write_study_report(tmp_path, study[1]).read_text("utf-8")
+    section = html[html.index('<section id="merge"') : html.index('<section id="cost"')]
+    assert f"<code>{merged}</code>" in section
+    assert '<a href="#merge">' in html
+
+
 def test_cells_that_are_gone_leave_the_rest_of_the_page(study: Study, tmp_path: Path) -> None:
     html = write_study_report(tmp_path, study[1]).read_text("utf-8")
     assert 'id="scores"' in html
@@ -173,9 +190,12 @@ def test_the_trade_off_has_all_points_of_all_arms(study: Study) -> None:
     panel = tradeoff_panel(tradeoffs)
     assert [len(curve.marks) for curve in panel.curves] == [len(curve["points"]) for curve in tradeoffs["curves"]]
     for curve in panel.curves:
+        xs, ys = zip(*(map(float, pair.split(",")) for pair in curve.points.split()), strict=True)
+        assert xs[0] / 10 == pytest.approx(panel.threshold, abs=0.02)
+        assert xs[-1] == pytest.approx(max(mark.x for mark in curve.marks), abs=0.1)
         for mark in curve.marks:
-            beaten = [one for one in curve.marks if one.x > mark.x and one.y < mark.y]
-            assert (f"{mark.x:.1f},{mark.y:.1f}" in curve.points.split()) == (not beaten)
+            # Upwards is less: no point lies beyond the front.
+            assert mark.x < xs[0] or mark.y >= np.interp(mark.x, xs, ys) - 0.2
             assert mark.across is not None
             assert mark.along is not None
             assert 0 <= mark.across[0] <= mark.x <= mark.across[1] <= 1000

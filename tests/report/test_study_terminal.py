@@ -64,3 +64,9 @@ def test_a_finished_study_has_no_warning(study: tuple[Path, Findings]) -> None:
     whole: Findings = {**study[1], "failures": [], "finished": study[1]["cells"]}
     assert study_words.unfinished(whole) == []
     assert "are finished" not in printed(whole)
+
+
+def test_a_smaller_area_is_not_said_to_tell_of_more_than_less_training(study: tuple[Path, Findings]) -> None:
+    tradeoffs = study[1]["tradeoffs"]
+    assert tradeoffs
+    assert "a smaller area may be less training" in study_words.area_note(tradeoffs)

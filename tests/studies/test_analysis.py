@@ -26,6 +26,7 @@ from flexlora.studies.events import Events
 from flexlora.studies.files import load_study
 from flexlora.studies.findings import Findings, StudyComparison
 from flexlora.studies.folder import begin_study, locked_study
+from flexlora.studies.fronts import front_area
 from flexlora.studies.results import Answers, Origin, Results, TaskProblems, load_results, write_results
 from flexlora.studies.schema import Study
 from flexlora.studies.statistics import compare_arms
@@ -81,6 +82,9 @@ def test_a_null_study_finds_nothing(tmp_path: Path) -> None:
     assert len(among_arms) == 6
     assert all(found["p_corrected"] > 0.05 and found["low"] <= 0 <= found["high"] for found in among_arms)
     assert findings["tradeoffs"] is not None
+    for curve in findings["tradeoffs"]["curves"]:
+        assert curve["front"][0][0] == 0
+        assert front_area(curve["front"], findings["tradeoffs"]["reference"]) == pytest.approx(curve["area"])
     assert all(curve["difference"]["p_value"] > 0.05 for curve in findings["tradeoffs"]["curves"][1:])
 
 

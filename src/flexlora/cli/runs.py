@@ -206,6 +206,7 @@ def report(
     from flexlora.report.terminal import print_summary
     from flexlora.report.trainings import print_trainings
 
+    _refuse_studies(run)
     run_folder = folder.existing(run)
     page = pipeline.report(run_folder)
     exported = write_run_exports(run, read_summary(run), export) if export is not None else []
@@ -224,6 +225,7 @@ def compare(run_a: RunArgument, run_b: RunArgument, as_json: JsonOption = False)
     from flexlora.evaluation.runs import compare_runs
     from flexlora.report.terminal import print_comparison
 
+    _refuse_studies(run_a, run_b)
     compared = compare_runs(run_a, run_b)
     print_json(compared.as_dict()) if as_json else print_comparison(compared)
 
@@ -270,3 +272,17 @@ def _finish(folder: Any, as_json: bool) -> None:
         print_summary(summary)
         print_trainings(pipeline.trainings(folder))
         typer.echo(f"report: {page}")
+
+
+def _refuse_studies(*folders: Path) -> None:
+    """A study's directory is none of a run.
+
+    Raises:
+        UsageError: one of them is a study's.
+    """
+    for folder in folders:
+        if (folder / "study.yaml").is_file() and not (folder / "recipe.yaml").exists():
+            raise UsageError(
+                f"{folder}: a study; `flexlora study report {folder}` shows it and compares its arms. Its runs are in "
+                f"{folder / 'cells'} and {folder / 'bases'}."
+            )

@@ -13,6 +13,8 @@ from flexlora.errors import UsageError
 from flexlora.evaluation.compare import Difference
 
 SCHEMA = 1
+PRIMARY, CONFIRMATORY, EXPLORATORY = KINDS = ("primary", "confirmatory", "exploratory")
+"""Of a study's comparisons: the first two were fixed beforehand."""
 
 
 class Bounds(TypedDict):

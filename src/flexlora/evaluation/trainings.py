@@ -6,10 +6,11 @@ validations: a loss is reached at the first validation that is at or below it. O
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import isfinite, log
+from math import isfinite, log, prod
 from pathlib import Path
 from typing import TypedDict
 
@@ -124,6 +125,19 @@ def compare_trainings(logs: Mapping[str, Sequence[Record]]) -> Trainings:
             if records
         ],
     }
+
+
+def parameters_of(adapter: Path) -> int | None:
+    """How many values an adapter's file holds, from its header; None where there is no such file, or a damaged one."""
+    weights = adapter / "adapter_model.safetensors"
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, weights.stat().st_size)))
+        shapes: list[list[int]] = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+        return sum(map(prod, shapes))
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return None
 
 
 def first_at_or_below(loss: float, validations: Sequence[tuple[float, Reached]]) -> Reached | None:

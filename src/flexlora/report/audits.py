@@ -1,4 +1,4 @@
-"""The audits of merges that lie in a run.
+"""The audits of merges that lie in a run, or in a study's cell.
 
 `flexlora merge RUN/ARM/train/adapter --output RUN/ARM/merged` leaves one there.
 """

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 from flexlora.evaluation.schema import Summary
-from flexlora.evaluation.trainings import Training
+from flexlora.evaluation.trainings import Training, parameters_of
 from flexlora.files import read_appended
 from flexlora.report.words import score_name
 
@@ -49,7 +47,7 @@ def training_costs(run_dir: Path, trainings: Sequence[Training]) -> list[Trainin
     return [
         TrainingCost(
             arm=one["arm"],
-            parameters=parameters_of(run_dir / one["arm"] / "train" / "adapter" / "adapter_model.safetensors"),
+            parameters=parameters_of(run_dir / one["arm"] / "train" / "adapter"),
             steps=one["steps"],
             train_s=one["train_s"],
             s_per_step=one["s_per_step"],
@@ -81,14 +79,3 @@ def program_costs(run_dir: Path, summary: Summary) -> list[ProgramCost]:
         )
         for name, found in records.items()
     ]
-
-
-def parameters_of(weights: Path) -> int | None:
-    """How many values a file of safetensors holds, from its header; None where there is no such file."""
-    try:
-        with weights.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    except (OSError, ValueError):
-        return None
-    shapes: list[list[int]] = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-    return sum(map(prod, shapes))

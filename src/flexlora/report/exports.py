@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flexlora.errors import FlexError
 from flexlora.evaluation.schema import Summary
 from flexlora.evaluation.trainings import read_logs
 from flexlora.files import write_whole
@@ -18,21 +20,30 @@ from flexlora.report.study_tables import study_tables
 from flexlora.report.study_training import study_spectra, training_panels
 from flexlora.report.svg import panel_svg, plot_svg
 from flexlora.report.training_spectra import TrainingSpectra, training_spectra
-from flexlora.studies.findings import Findings
 
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Findings
+
+OF_A_STUDY = {
+    "figures": re.compile(
+        rf"(scores|{'|'.join(study_words.KINDS)})(-.*)?\.svg|(training|spectrum|grid)-.*\.svg|tradeoff\.svg"
+    ),
+    "tables": re.compile(r"(scores|comparisons|areas|tradeoffs|cost|paper)\.(tex|csv)"),
+}
+"""Folder -> names of what `write_exports` may have left there, whose curves and tables may be gone by now."""
 Drawn = list[tuple[str, str]]
 """(name of the file without its ending, SVG)"""
 
 
 def write_exports(folder: Path, findings: Findings) -> list[Path]:
-    """Write a study's `figures/*.svg` and `tables/*.{tex,csv}`, and give their paths.
+    """Write a study's `figures/*.svg` and `tables/*.{tex,csv}`, and give their paths; older ones are removed.
 
     Args:
         folder: the study, whose cells the training curves are read from.
 
     Raises:
         UsageError: a damaged line in a cell's log; names it.
-        FlexError: a file cannot be written.
+        FlexError: a file cannot be written or removed.
     """
     configurations = study_words.drawn(findings)
     names = [one["name"] for one in configurations]
@@ -44,12 +55,14 @@ def write_exports(folder: Path, findings: Findings) -> list[Path]:
     ]
     for key in numeric_keys(findings) if findings["scores"] else ():
         curves, grid = grid_panels(findings, key)
-        drawn += _panels(f"grid-{key.rpartition('.')[2]}", grid, curves)
+        drawn += _panels(f"grid-{findings['keys'][key]}", grid, curves)
     tradeoffs = findings["tradeoffs"]
     if tradeoffs and tradeoffs["curves"]:
         arms = [curve["arm"] for curve in tradeoffs["curves"]]
         drawn.append(("tradeoff", panel_svg(tradeoff_panel(tradeoffs), arms)))
-    return _write(folder, drawn, study_tables(findings))
+    written = _write(folder, drawn, study_tables(findings))
+    _remove_stale(folder, written)
+    return written
 
 
 def write_run_exports(run_dir: Path, summary: Summary, folder: Path) -> list[Path]:
@@ -106,6 +119,16 @@ def _write(folder: Path, drawn: Drawn, tables: Sequence[Table]) -> list[Path]:
     for path, text in files.items():
         write_whole(path, re.sub("[\ud800-\udfff]", "\ufffd", text))
     return list(files)
+
+
+def _remove_stale(folder: Path, written: Sequence[Path]) -> None:
+    for name, ours in OF_A_STUDY.items():
+        for path in set((folder / name).glob("*")) - set(written):
+            if ours.fullmatch(path.name):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise FlexError(f"{path}: of an earlier report, and cannot be removed ({error}).") from error
 
 
 def _flat(title: str) -> str:

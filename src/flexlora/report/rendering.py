@@ -23,19 +23,26 @@ from flexlora.report.figures import fragment
 HERE = Path(__file__).parent
 
 
-def write_page(path: Path, template: str, scripts: Sequence[str], data: str, context: Mapping[str, Any]) -> Path:
+def write_page(
+    path: Path,
+    template: str,
+    scripts: Sequence[str],
+    data: str,
+    context: Mapping[str, Any],
+    styles: Sequence[str] = ("page.css",),
+) -> Path:
     """Fill in a template and write the page.
 
     Args:
         scripts: files beside this one, put together to one script.
         data: what the script reads: JSON that is safe within a page (`browser.to_inert_json`).
         context: what the template draws.
+        styles: files beside this one, put together to one style.
 
     Raises:
         FlexError: the page cannot be written.
     """
-    style = (HERE / "page.css").read_text("utf-8")
-    script = "\n".join((HERE / name).read_text("utf-8") for name in scripts)
+    style, script = ("\n".join((HERE / name).read_text("utf-8") for name in names) for names in (styles, scripts))
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,

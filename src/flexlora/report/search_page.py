@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from flexlora.files import write_whole
+from flexlora.report.rendering import write_page
 from flexlora.report.search_words import (
     CONTROL,
     MATTERED,
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from flexlora.studies.search.findings import SearchFindings, TrialRecord
     from flexlora.studies.search.signals import Side
 
-HERE = Path(__file__).parent
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 400, 64, 16, 16, 48
 STEPS = (1, 2, 2.5, 5, 10)
 TICKS = 6
@@ -90,27 +86,22 @@ def write_search_report(folder: Path, findings: SearchFindings) -> Path:
     Raises:
         FlexError: it cannot be written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     choice = findings["choice"]
     by_number = {one["number"]: one for one in findings["trials"]}
-    html = environment.get_template("search.html.j2").render(
-        findings=findings,
-        style=Markup((HERE / "page.css").read_text("utf-8")),
-        counted=counted(findings),
-        chosen=by_number[choice["trial"]] if choice else None,
-        picture=picture(findings),
-        trials=[one for one in findings["trials"] if one["state"] != "waiting"],
-        importances=importance_rows(findings),
-        mattered=MATTERED,
-        in_words=in_words,
-        values_line=values_line,
-        notes=(VALIDATION_ONLY, CONTROL),
-        frame=(WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM),
-    )
-    write_whole(folder / "report.html", html)
-    return folder / "report.html"
+    context = {
+        "findings": findings,
+        "counted": counted(findings),
+        "chosen": by_number[choice["trial"]] if choice else None,
+        "picture": picture(findings),
+        "trials": [one for one in findings["trials"] if one["state"] != "waiting"],
+        "importances": importance_rows(findings),
+        "mattered": MATTERED,
+        "in_words": in_words,
+        "values_line": values_line,
+        "notes": (VALIDATION_ONLY, CONTROL),
+        "frame": (WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM),
+    }
+    return write_page(folder / "report.html", "search.html.j2", (), "", context, styles=("page.css", "search.css"))
 
 
 def picture(findings: SearchFindings) -> Picture | None:

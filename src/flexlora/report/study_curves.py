@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from flexlora.report import words
 from flexlora.report.curves import Curve, Mark, Panel, nice
 from flexlora.report.study_words import side
-from flexlora.studies.findings import Configuration, Findings, StudyScore, Tradeoffs
-from flexlora.studies.findings import Curve as TradeoffCurve
+
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Configuration, Findings, StudyScore, Tradeoffs
+    from flexlora.studies.findings import Curve as TradeoffCurve
 
 Tick = tuple[float, str]
 
@@ -29,10 +32,11 @@ def grid_panels(findings: Findings, key: str) -> tuple[list[str], list[Panel]]:
     curves: dict[str, list[Configuration]] = {}
     for one in findings["configurations"]:
         if key not in one["point"] or _number(one["point"][key]) is not None:
-            curves.setdefault(_without(one, key), []).append(one)
+            curves.setdefault(_without(one, key, findings["keys"][key]), []).append(one)
     k = min(one["k"] for one in findings["scores"])
     variants = dict.fromkeys(one["variant"] for one in findings["scores"] if one["config"] in _names(findings))
     names = [side(name, variant) for variant in variants for name in curves]
+    short = findings["keys"][key]
     tasks = dict.fromkeys(one["task"] for one in findings["scores"])
     panels = []
     for task in tasks:
@@ -51,13 +55,14 @@ def grid_panels(findings: Findings, key: str) -> tuple[list[str], list[Panel]]:
         if any(points for _, points in made):
             language = next(iter(scores.values()))["language"]
             title = f"{words.language_name(language)}, {words.task_name(task)}"
-            panels.append(_grid_panel(title, key, values, made, base, names))
+            panels.append(_grid_panel(title, key, short, values, made, base, names))
     return names, panels
 
 
 def _grid_panel(
     title: str,
     key: str,
+    short: str,
     values: Sequence[float],
     made: Sequence[tuple[str, Sequence[tuple[Configuration, StudyScore]]]],
     base: StudyScore | None,
@@ -95,12 +100,12 @@ def _grid_panel(
         curves,
         0,
         level=y(base["estimate"]) / 10 if base and bottom <= base["estimate"] <= top else None,
-        by=key.rpartition(".")[2],
+        by=short,
     )
 
 
 def tradeoff_panel(tradeoffs: Tradeoffs) -> Panel:
-    """Retention upwards against gain to the right: an arm's points with both intervals, and a line along its best."""
+    """Retention upwards against gain to the right: an arm's points with both intervals, and its front."""
     points = [point for curve in tradeoffs["curves"] for point in curve["points"]]
     x_values = nice(min(0.0, *(p["gain_low"] for p in points)), max(0.0, *(p["gain_high"] for p in points)))
     y_values = nice(min(0.0, *(p["retention_low"] for p in points)), max(0.0, *(p["retention_high"] for p in points)))
@@ -120,28 +125,26 @@ def tradeoff_panel(tradeoffs: Tradeoffs) -> Panel:
                 along=(y(point["retention_low"]), y(point["retention_high"])),
             )
 
-    placed = {curve["arm"]: tuple(marks(curve)) for curve in tradeoffs["curves"]}
     return Panel(
         "Retention against gain, in points from the base",
         [(y(value) / 10, words.points(value).removesuffix(".0")) for value in y_values],
         [(x(value) / 10, words.points(value).removesuffix(".0")) for value in x_values],
         [
-            Curve(arm, index, _line(_front(of)), None, "", "", marks=of)
-            for index, (arm, of) in enumerate(placed.items())
+            Curve(
+                curve["arm"],
+                index,
+                _line([Mark(x(gain), y(change)) for gain, change in curve["front"]]),
+                None,
+                "",
+                "",
+                marks=tuple(marks(curve)),
+            )
+            for index, curve in enumerate(tradeoffs["curves"])
         ],
         0,
         level=y(0) / 10,
         threshold=x(0) / 10,
     )
-
-
-def _front(marks: Sequence[Mark]) -> list[Mark]:
-    """Those that no other beats on both sides, from left to right; upwards is less."""
-    front: list[Mark] = []
-    for mark in sorted(marks, key=lambda mark: (-mark.x, mark.y)):
-        if not front or mark.y < front[-1].y:
-            front.append(mark)
-    return front[::-1]
 
 
 def _line(marks: Sequence[Mark]) -> str:
@@ -161,10 +164,9 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _without(one: Configuration, key: str) -> str:
+def _without(one: Configuration, key: str, short: str) -> str:
     """The configuration's name without one key."""
-    last = key.rpartition(".")[2]
-    return " ".join(part for part in one["name"].split() if not (key in one["point"] and part.startswith(f"{last}=")))
+    return " ".join(part for part in one["name"].split() if not (key in one["point"] and part.startswith(f"{short}=")))
 
 
 def _names(findings: Findings) -> set[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from flexlora.report import words
 from flexlora.report.figures import Figure, Group, Row, round_up, ticks
 from flexlora.report.study_words import CONFIRMATORY, EXPLORATORY, PRIMARY, families, of_kind, p_text, side
-from flexlora.studies.findings import Findings, StudyComparison, StudyScore
+
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Findings, StudyComparison, StudyScore
 
 TITLES = {
     PRIMARY: "Primary comparison",

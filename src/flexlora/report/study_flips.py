@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flexlora.evaluation.schema import read_summary
 from flexlora.files import Record
 from flexlora.report.browser import encoded, samples_of, to_inert_json
 from flexlora.report.study_words import EXPLORATORY, kind, side
 from flexlora.report.words import task_name
-from flexlora.studies.findings import Findings, StudyComparison
+
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Findings, StudyComparison
 
 MOST_PROGRAMS = 600
 """On the page; the cells' files have all."""

@@ -6,12 +6,14 @@ How it is put together, so that nothing leaves it, is in `rendering`.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flexlora.recipe import EMBEDDED
+from flexlora.report import merge, words
 from flexlora.report import study_words as study
-from flexlora.report import words
+from flexlora.report.audits import Audit, audits
 from flexlora.report.citation import citation
 from flexlora.report.latex import Table
 from flexlora.report.rendering import unbroken, write_page
@@ -20,7 +22,9 @@ from flexlora.report.study_figures import TITLES, difference_figures, score_figu
 from flexlora.report.study_flips import study_flips
 from flexlora.report.study_tables import areas_table, cost_table, paper_table, scores_table, tradeoffs_table
 from flexlora.report.study_training import study_spectra, training_panels
-from flexlora.studies.findings import Findings
+
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Findings
 
 SCRIPTS = ("shared.js", "flips.js")
 FLIPS_NOTE = (
@@ -71,6 +75,8 @@ def write_study_report(folder: Path, findings: Findings) -> Path:
         "undrawn": [one["name"] for one in findings["configurations"] if one["seeds"] and one not in configurations],
         "panels": training_panels(folder, configurations),
         "spectra": study_spectra(folder, configurations),
+        "audits": _audits(folder, findings),
+        "merge": merge,
         "cost": _filled(cost_table(findings)),
         "paper": _filled(paper_table(findings)),
         "provenance": _text(provenance),
@@ -100,6 +106,12 @@ def _notes(findings: Findings) -> list[str]:
         return []
     explored = [study.EXPLORED] if study.of_kind(findings, study.EXPLORATORY) else []
     return [study.method_note(findings), *explored, *([words.TINY] if EMBEDDED in findings["models"] else [])]
+
+
+def _audits(folder: Path, findings: Findings) -> list[Audit]:
+    """Those of merges of its cells' adapters, which `flexlora merge` left in the cells."""
+    cells = [cell for one in findings["configurations"] for cell in one["cells"].values()]
+    return [replace(one, folder=f"{cell}/{one.folder}") for cell in cells for one in audits(folder / cell)]
 
 
 def _filled(table: Table) -> Table | None:

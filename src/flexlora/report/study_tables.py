@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flexlora.evaluation.published import CAVEATS
 from flexlora.report import study_words, words
 from flexlora.report.latex import Table
 from flexlora.report.study_words import area, area_note, area_words
 from flexlora.report.trainings import duration, number
-from flexlora.studies.findings import Findings
+
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Findings
 
 
 def study_tables(findings: Findings) -> list[Table]:

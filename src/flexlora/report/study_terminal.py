@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -16,7 +17,9 @@ from flexlora.report.latex import Table
 from flexlora.report.study_figures import TITLES
 from flexlora.report.study_tables import areas_table, cost_table, paper_table
 from flexlora.report.terminal import MARKS
-from flexlora.studies.findings import Findings, StudyComparison, StudyScore
+
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Findings, StudyComparison, StudyScore
 
 CELL, NAME = 15, 20
 """Characters of a score's cell, `100.0` over `[96.4, 100.0]` with padding, and of a configuration's name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flexlora.evaluation.trainings import read_logs
 from flexlora.files import Record, read_appended
@@ -22,7 +22,9 @@ from flexlora.report.curves import (
     x_ticks,
 )
 from flexlora.report.training_spectra import TrainingSpectra, spectra_of, usable
-from flexlora.studies.findings import Configuration
+
+if TYPE_CHECKING:
+    from flexlora.studies.findings import Configuration
 
 METRICS = (
     ("loss", "Training loss"),

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from flexlora.evaluation import schema
 from flexlora.report import words
 from flexlora.report.words import BETTER, NO_DIFFERENCE, WORSE
-from flexlora.studies.findings import AreaDifference, Configuration, Findings, StudyComparison, StudyScore, Tradeoffs
 
-PRIMARY, CONFIRMATORY, EXPLORATORY = KINDS = ("primary", "confirmatory", "exploratory")
+if TYPE_CHECKING:
+    from flexlora.studies.findings import (
+        AreaDifference,
+        Configuration,
+        Findings,
+        StudyComparison,
+        StudyScore,
+        Tradeoffs,
+    )
+
+PRIMARY, CONFIRMATORY, EXPLORATORY = KINDS = schema.KINDS
 MOST_DRAWN = 8
 """Configurations with curves of their own; of more, those that were fixed beforehand."""
 EXPLORED = (
@@ -109,8 +120,8 @@ def area_note(tradeoffs: Tradeoffs) -> str:
     """What an area is."""
     return (
         "Area that the best trade-off of an arm's points encloses, gain to the right and retention upwards, above "
-        f"{words.points(tradeoffs['reference'])} points of retention, in hundredths. Training less moves along a curve "
-        "and leaves its area as it is."
+        f"{words.points(tradeoffs['reference'])} points of retention, in hundredths. Training less moves along a "
+        "curve, and never encloses more; a smaller area may be less training."
     )
 
 

@@ -20,6 +20,7 @@ from flexlora.studies.events import Events
 from flexlora.studies.findings import SCHEMA, Configuration, Failure, Findings, StudyComparison, StudyScore, Tradeoffs
 from flexlora.studies.folder import existing_study
 from flexlora.studies.measures import cost_of, differing, paper_rows, training_of
+from flexlora.studies.names import short_keys
 from flexlora.studies.reading import base_path, cell_path, finished_runs, read_cells
 from flexlora.studies.results import Results, load_results, write_results
 from flexlora.studies.schema import Study
@@ -98,6 +99,7 @@ def analyse_cells(
         "model": all_models[0],
         "models": all_models,
         "plan": study.model_dump(mode="json"),
+        "keys": short_keys(study.grid),
         "configurations": _configurations(study, folder, cells, there),
         "scores": scores,
         "comparisons": comparisons,

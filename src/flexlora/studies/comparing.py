@@ -8,12 +8,11 @@ from itertools import product
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.holm import holm
+from flexlora.evaluation.schema import KINDS, PRIMARY
 from flexlora.studies.findings import StudyComparison, StudyScore
 from flexlora.studies.results import Answers, Results
 from flexlora.studies.schema import Analysis, Primary, Study
 from flexlora.studies.statistics import Spread, compare_arms, mean_score
-
-KINDS = ("primary", "confirmatory", "exploratory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,7 @@ class Pair:
     @property
     def family(self) -> str:
         """What it is corrected together with."""
-        return self.kind if self.kind == KINDS[0] else f"{self.kind} against {self.against}: {self.variant} {self.task}"
+        return self.kind if self.kind == PRIMARY else f"{self.kind} against {self.against}: {self.variant} {self.task}"
 
 
 def scores_of(results: Results, k: int) -> list[StudyScore]:
@@ -102,7 +101,7 @@ def _pairs(results: Results, study: Study) -> Iterator[Pair]:
         for against, variant, task in product([*usual, *special], results.variants(config), results.tasks):
             pair = Pair(config=config, against=against, variant=variant, task=task, kind=kind)
             if first and _is_primary(pair, first):
-                yield replace(pair, kind="primary")
+                yield replace(pair, kind=PRIMARY)
             elif against in usual:
                 yield pair
 

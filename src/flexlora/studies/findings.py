@@ -2,7 +2,7 @@
 
 All scores and differences are shares (0.33 is 33 %), all intervals 95 %, all paths relative to the study's folder. A
 configuration is an arm at a grid point; its name is the arm's, then `key=value` for every key of the grid with the last
-part of the key's name: `factors`, `factors lam=0.02 targets=mlp`.
+part of the key's name (all of it where two end alike): `factors`, `factors lam=0.02 targets=mlp`.
 """
 
 from __future__ import annotations
@@ -113,8 +113,10 @@ class Curve(TypedDict):
     seeds: list[int]
     """Those that all its points have; with one, intervals are over problems only."""
     points: list[Point]
+    front: list[tuple[float, float]]
+    """(gain, retention) of the corners of the points' best trade-off, from no gain on; see `fronts.front_of`."""
     area: float
-    """That the best trade-off of the points encloses, above `Tradeoffs.reference`; see `fronts.front_area`."""
+    """Under that front, above `Tradeoffs.reference`."""
     low: float
     high: float
     difference: NotRequired[AreaDifference]
@@ -174,6 +176,8 @@ class Findings(TypedDict):
     """All of them; several where the grid has the model."""
     plan: dict[str, Any]
     """The study as it was run: `study.yaml`."""
+    keys: dict[str, str]
+    """Dotted key of the grid -> the key in names."""
     configurations: list[Configuration]
     scores: list[StudyScore]
     comparisons: list[StudyComparison]

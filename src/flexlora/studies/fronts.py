@@ -63,8 +63,8 @@ def points_of(sides: Sides) -> Floats:
     return np.stack([_mean_over_tasks([task.changes.mean(axis=(1, 2)) for task in side]) for side in _both(sides)], -1)
 
 
-def front_area(points: Sequence[tuple[float, float]] | Floats, reference: float) -> float:
-    """The area that the best trade-off of some points encloses: to the right of no gain, above the reference.
+def front_of(points: Sequence[tuple[float, float]] | Floats, reference: float) -> list[tuple[float, float]]:
+    """The corners of the best trade-off of some points, from no gain to the most.
 
     The front is the least curve that falls nowhere below a point or the base (0, 0), never rises, and bends nowhere
     inwards: what lies between two models is had by asking now one and now the other, as between two classifiers on a
@@ -84,6 +84,12 @@ def front_area(points: Sequence[tuple[float, float]] | Floats, reference: float)
         while len(front) > 1 and _bends_inwards(front[-2], front[-1], (x, y)):
             front.pop()
         front.append((x, y))
+    return front
+
+
+def front_area(points: Sequence[tuple[float, float]] | Floats, reference: float) -> float:
+    """The area under `front_of` some points: to the right of no gain, above the reference."""
+    front = front_of(points, reference)
     return sum((right[0] - left[0]) * ((left[1] + right[1]) / 2 - reference) for left, right in pairwise(front))
 
 

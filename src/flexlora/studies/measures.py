@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flexlora.evaluation.trainings import Training, compare_trainings, read_logs
+from flexlora.evaluation.trainings import Training, compare_trainings, parameters_of, read_logs
 from flexlora.studies.comparing import score_of
 from flexlora.studies.findings import Cost, PaperRow
 from flexlora.studies.results import Results
@@ -27,7 +27,7 @@ def training_of(run: Path, arm: str) -> Training | None:
 def cost_of(runs: Sequence[Path], arm: str) -> Cost:
     """What the finished cells of a configuration cost, in the mean."""
     found = [training for run in runs if (training := training_of(run, arm))]
-    parameters = [count for run in runs if (count := _parameters(run / arm / "train" / "adapter")) is not None]
+    parameters = [count for run in runs if (count := parameters_of(run / arm / "train" / "adapter")) is not None]
     steps, trainable = _mean([one["steps"] for one in found]), _mean(parameters)
     return {
         "trainable_parameters": None if trainable is None else round(trainable),
@@ -109,16 +109,6 @@ def _best(training: Training) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
-
-
-def _parameters(adapter: Path) -> int | None:
-    """How many values an adapter has, from the head of its file; None where there is no such file."""
-    path = adapter / "adapter_model.safetensors"
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(int(math.prod(tensor["shape"])) for name, tensor in head.items() if name != "__metadata__")
 
 
 def differing(provenances: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:

@@ -17,6 +17,7 @@ from flexlora.studies.fronts import (
     Task,
     areas_of,
     around,
+    front_of,
     points_of,
     resample,
     spread_by,
@@ -149,7 +150,15 @@ def _curve(arm: str, places: Sequence[Place], seeds: list[int], sides: Sides, re
         )
     area = float(areas_of(means[None], reference)[0])
     bounds = around(area, spread_of_area(sides, drawn, reference), 0.0, 2.0)
-    return {"arm": arm, "seeds": seeds, "points": points, "area": area, "low": bounds.low, "high": bounds.high}
+    return {
+        "arm": arm,
+        "seeds": seeds,
+        "points": points,
+        "front": front_of(means.tolist(), reference),
+        "area": area,
+        "low": bounds.low,
+        "high": bounds.high,
+    }
 
 
 def _difference(against: str, seeds: list[int], first: Sides, second: Sides, reference: float) -> AreaDifference:

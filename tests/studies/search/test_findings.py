@@ -170,6 +170,11 @@ def test_the_page_of_a_search_without_a_finished_trial_says_so(tmp_path: Path) -
     findings = json.loads(json.dumps(gather(PLAN, study)))
     page = write_search_report(tmp_path, findings).read_text()
     assert "nothing to choose" in page
+    policy = page[page.index("Content-Security-Policy") : page.index("base-uri")]
+    assert "style-src &#39;sha256-" in policy
+    assert "unsafe" not in policy
+    assert len(re.findall("<style>", page)) == 1
+    assert not re.search(r"\sstyle=", page)
     assert "<b>not" not in page
     assert write_best(PLAN, findings, tmp_path) is None
 
