@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from constructed import RECIPE, TASKS, base_recipe, cells_for, drawn, study_of, write_base, write_cells
+from constructed import RECIPE, TASKS, base_recipe, cells_for, drawn, study_of, write_base, write_cells, write_run
 from simulated import tolerance
 
 from flexlora.errors import FlexError, UsageError
@@ -20,7 +20,7 @@ from flexlora.evaluation.compare import mcnemar
 from flexlora.evaluation.holm import holm
 from flexlora.files import append_jsonl, write_json
 from flexlora.studies.analysis import analyse, analyse_cells, numbers_of, recompute, write_findings
-from flexlora.studies.cells import Cell, cells_of
+from flexlora.studies.cells import Cell, bases_of, cells_of
 from flexlora.studies.comparing import rivals_of
 from flexlora.studies.events import Events
 from flexlora.studies.files import load_study
@@ -48,7 +48,8 @@ PLAN: dict[str, Any] = {
 
 
 def analysed(folder: Path, study: Study, cells: list[Cell]) -> tuple[Findings, Results]:
-    return analyse_cells(study, folder, cells, {"base": base_recipe()})
+    there = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/report.html")}
+    return analyse_cells(study, folder, cells, {"base": base_recipe()}, there)
 
 
 def made(folder: Path, effects: dict[str, float], seeds: int = 4, **how: Any) -> tuple[Findings, Results]:
@@ -151,11 +152,7 @@ def test_families_are_corrected_together(planted: tuple[Path, Findings, Results]
         families.setdefault(found["family"], []).append(found)
     assert set(families) == {
         "primary",
-        *(
-            f"confirmatory against {other}: adapter tiny/A/{lang}"
-            for other in ("base", "none")
-            for lang in ("py", "java")
-        ),
+        *(f"confirmatory against none: adapter tiny/A/{lang}" for lang in ("py", "java")),
         *(f"exploratory against base: adapter tiny/A/{lang}" for lang in ("py", "java")),
     }
     for members in families.values():
@@ -471,8 +468,9 @@ def test_a_folder_is_analysed_as_the_runner_leaves_it(tmp_path: Path) -> None:
         begin_study(study, folder)
     cells, draw = cells_of(study), drawn({"none": 0.0, "factors": 0.1})
     assert [cell.config for cell in cells] == ["none", "none", "factors", "factors"]
-    write_base(folder, draw)
+    write_run(folder / "bases" / "base", bases_of(study)["base"], "base", None, ["base"], draw, 1)
     write_cells(folder, cells[:3], draw)
+    Events(folder).add(cells[0].name, "failed", error="finished by hand")
     Events(folder).add(cells[3].name, "failed", error="killed by signal 9")
     findings = write_findings(folder)
     assert (findings["finished"], findings["cells"], findings["unfinished_bases"]) == (3, 4, [])
@@ -482,6 +480,32 @@ def test_a_folder_is_analysed_as_the_runner_leaves_it(tmp_path: Path) -> None:
     assert json.loads((folder / "study.json").read_bytes()) == findings
     recomputed = recompute(folder / "results.jsonl", load_study(folder / "study.yaml"))
     assert recomputed == (findings["scores"], findings["comparisons"], findings["tradeoffs"])
+    recipe = folder / "cells" / cells[0].name / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("max_new_tokens: ", "max_new_tokens: 1"))
+    assert analyse(folder)["finished"] == 2, "a cell of another recipe is none of this study's"
+    assert one_of(analyse(folder)["configurations"], "none")["unfinished"] == [0]
+
+
+def test_two_are_compared_once_and_the_base_is_planned_only_where_it_is_named(tmp_path: Path) -> None:
+    plan = {"against": ["none", "permuted"], "confirmatory": list(ARMS)}
+    study, cells, draw = study_of(arms=PLAN["arms"], analysis=plan), cells_for(ARMS, 2), drawn(dict.fromkeys(ARMS, 0.0))
+    write_base(tmp_path, draw)
+    write_cells(tmp_path, cells, draw)
+    _, results = analysed(tmp_path, study, cells)
+
+    def pairs(**analysis: Any) -> list[tuple[str, str, str]]:
+        found = numbers_of(results, study_of(arms=PLAN["arms"], analysis=plan | analysis))[1]
+        return [(one["family"].split()[0], one["config"], one["against"]) for one in found if "py" in one["task"]]
+
+    once = [("none", "permuted"), ("factors", "none"), ("factors", "permuted")]
+    assert pairs() == [
+        *(("confirmatory", *pair) for pair in once),
+        *(("exploratory", arm, "base") for arm in ARMS),
+    ]
+    other_way = {"config": "permuted", "against": "none", "tasks": ["tiny/A/py"]}
+    assert pairs(primary=other_way)[0] == ("primary", "permuted", "none")
+    assert ("confirmatory", "none", "permuted") not in pairs(primary=other_way)
+    assert pairs(against=["base"]) == [("confirmatory", arm, "base") for arm in ARMS]
 
 
 def one_of(configurations: list[Any], name: str) -> Any:

@@ -171,7 +171,7 @@ def test_overrides_are_of_the_study_or_of_its_recipe(overrides: list[str], expec
             r"(?s)lora.rank: .*\(found 0\), in none rank=0 rnk=1 tau=x.*lora.rnk: unknown key.*penalty.tau: .*'x'",
         ),
         ({"set": {"engine": {"name": "openai", "base_url": "http://h/v1"}}}, [], "engine: .*engine.name: transformers"),
-        ({"analysis": {"against": ["nobody"]}}, [], "configuration 'nobody'; there are none, factors"),
+        ({"analysis": {"against": ["nobody"]}}, [], "configuration or arm 'nobody'; there are none, factors, base"),
         (
             {"analysis": {"confirmatory": ["x"]}, "grid": {"lora.rank": [4]}},
             [],
@@ -191,6 +191,11 @@ def test_what_is_wrong_is_said_before_anything_runs(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         load(tmp_path, *overrides, **study)
+
+
+def test_what_is_compared_with_may_be_an_arm_at_every_point_or_the_base(tmp_path: Path) -> None:
+    grid, against = {"lora.rank": [4, 8]}, ["none", "factors rank=4", "base"]
+    assert load(tmp_path, grid=grid, analysis={"against": against}).analysis.against == tuple(against)
 
 
 def test_studies_and_recipes_are_not_taken_for_each_other(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flexlora import recipe
+from flexlora.errors import FlexError
 from flexlora.studies import estimate, processes
 from flexlora.studies.checking import preflights
 from flexlora.studies.estimate import Rates, Work, estimate_study, seconds_of
@@ -94,6 +97,26 @@ def test_finished_cells_come_before_a_measurement(folder: Path, monkeypatch: pyt
     found = estimate_study(study, folder / "out", 1)
     assert (found.source, found.seconds) == ("1 finished cells", 5 * 30.0)
     assert len(asked) == 1
+
+
+def test_a_measurement_has_the_threads_of_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("flexlora.studies.workers.cores", lambda: 6)
+    monkeypatch.setattr(estimate, "probe_rates", lambda _, __, threads: asked.append(threads) or RATES)
+    estimate_study(load_study(folder / "small.yaml"), folder / "out", 2)
+    assert asked == [3]
+    made = dict[str, Any]()
+
+    def run(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+        made.update(how["env"], workers=recipe.read_yaml(Path(command[-1]))["execution"]["workers"])
+        return subprocess.CompletedProcess(command, 1, "", "no")
+
+    monkeypatch.undo()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(FlexError, match="speeds could not be measured"):
+        estimate.probe_rates(recipe.load("demo"), threads=3)
+    assert (made["OMP_NUM_THREADS"], made["workers"]) == ("3", 3)
 
 
 def test_what_is_measured_is_a_small_part_of_the_recipe() -> None:

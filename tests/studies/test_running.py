@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -13,14 +14,17 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from flexlora.errors import FlexError, UsageError
 from flexlora.files import read_appended
 from flexlora.recipe import dumped
-from flexlora.studies import processes, running
+from flexlora.studies import processes, progress, running
+from flexlora.studies.events import Events
 from flexlora.studies.files import load_study
-from flexlora.studies.folder import runs_of
+from flexlora.studies.folder import OVERWRITING, begin_study, folder_of, locked_study, runs_of
 from flexlora.studies.schema import Study
+from flexlora.studies.workers import LocalWorkers
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 SMALL = "recipe: demo\nset: {tasks: [{name: tiny/A/py, limit: 2}]}\narms: {a: {}, b: {lora: {rank: 4}}}\nseeds: 2\n"
@@ -121,6 +125,74 @@ def test_a_run_directory_of_another_recipe_is_not_taken_for_finished(study: Stud
     (run.path / "recipe.yaml").write_text(recipe)
     run.prepare()
     assert not run.is_finished(), "what is begun again is finished only when it has ended again"
+
+
+def finish(study: Study, folder: Path) -> None:
+    """What a finished study has, without running it."""
+    with locked_study(folder):
+        begin_study(study, folder)
+    for run in runs_of(study, folder):
+        run.path.mkdir(parents=True)
+        (run.path / "recipe.yaml").write_text(yaml.safe_dump(dumped(run.recipe)))
+        for name in ("summary.json", "report.html"):
+            (run.path / name).touch()
+
+
+def test_after_an_overwriting_that_was_killed_all_is_run_anew(study: Study, tmp_path: Path) -> None:
+    finish(study, tmp_path / "out")
+    (tmp_path / "out" / OVERWRITING).touch()
+    running.run_study(study, tmp_path / "out", workers=2)
+    assert begun(tmp_path / "out") == dict.fromkeys((run.name for run in runs_of(study, tmp_path / "out")), 1)
+    assert all(run.is_finished() for run in runs_of(study, tmp_path / "out"))
+
+
+def test_what_cannot_be_deleted_is_not_overwritten_in_part(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(study, tmp_path / "out")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(FlexError, match=r"out/bases: cannot be deleted \(Permission denied\). Delete it by hand"):
+        begin_study(study, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / OVERWRITING).exists(), "the next run goes on with it"
+
+
+def test_a_directory_named_as_a_study_is_continued(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(study, tmp_path / "out")
+    assert folder_of(str(tmp_path / "out")) == tmp_path / "out"
+    assert folder_of(str(tmp_path / "small.yaml")) is None
+    assert folder_of("demo") is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").rename(tmp_path / "controls")
+    assert folder_of("controls") is None, "the packaged one"
+    assert folder_of("./controls") == Path("controls")
+
+
+def test_what_a_run_says_is_no_markup(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=120)
+    monkeypatch.setattr(progress, "console", screen)
+    runs = runs_of(study, tmp_path / "out")
+    shown = progress.Progress(runs, runs, LocalWorkers(1, (), "none"), Events(tmp_path / "out"))
+    runs[0].log.parent.mkdir(parents=True)
+    runs[0].log.write_text("[1/3] loss [/red]\n")
+    shown.started(runs[0])
+    shown.failed(runs[1], "KeyError: [/bold]")
+    screen.print(shown._table())
+    said = screen.file.getvalue()
+    assert "[1/3] loss [/red]" in said
+    assert "KeyError: [/bold]" in said
+
+
+def test_a_run_that_was_finished_all_the_same_has_not_failed(tmp_path: Path) -> None:
+    events = Events(tmp_path)
+    for run in ("a", "b"):
+        events.add(run, "failed", resumed=False, wall_s=1.0, error="lost")
+    assert [failure["cell"] for failure in events.failures({"a"})] == ["b"]
 
 
 def test_gpus_and_threads_are_shared_out(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,9 @@ class Made:
         return f"{self.arm},seed={self.seed}"
 
 
-def made(arm: str, init: str | None = None, seed: int = 0, **point: Any) -> Made:
+def made(arm: str, init: str | None = None, seed: int = 0, lora: dict[str, Any] | None = None, **point: Any) -> Made:
     values = {"model": "tiny", "data": [{"dataset": "tiny/B1/py"}], "tasks": ["tiny/A/py"]}
-    overrides = {"lora": {"init_adapter": init, "rank": 4}} if init else {}
+    overrides = {"lora": {"init_adapter": init, "rank": 4, **(lora or {})}}
     return Made(arm, from_dict({**values, "arms": {arm: overrides}}), seed, point)
 
 
@@ -38,6 +38,21 @@ def test_a_cell_goes_on_from_the_cell_with_its_seed_and_point() -> None:
     assert goes_on_from(second, cells) is first[3]
     assert goes_on_from(first[0], cells) is None
     assert goes_on_from(made("third", "runs/some"), cells) is None
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"rank": 8}, "lora.rank is 8 there and 4 here"),
+        ({"alpha": 4}, "lora.alpha is 4.0 there and 16.0 here"),
+        ({"targets": "all"}, "lora.targets is 'all' there and 'mlp' here"),
+        ({"use_rslora": True, "use_dora": True}, "lora.use_rslora is True.*lora.use_dora is True"),
+    ],
+)
+def test_an_adapter_of_another_shape_is_refused_before_it_is_trained(lora: dict[str, Any], message: str) -> None:
+    second = made("second", "cell:first")
+    with pytest.raises(UsageError, match=r"init_adapter: cell:first: second,seed=0 .* first,seed=0.*" + message):
+        goes_on_from(second, [made("first", lora=lora), second])
 
 
 @pytest.mark.parametrize(

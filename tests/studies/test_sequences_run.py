@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flexlora.errors import UsageError
 from flexlora.files import read_appended
+from flexlora.recipe import dumped
 from flexlora.studies import processes, running
 from flexlora.studies.cells import cells_of
 from flexlora.studies.checking import preflights
@@ -64,6 +66,20 @@ def test_a_cell_whose_predecessor_failed_is_listed_and_tried_again_with_it(study
     (tmp_path / "orders" / "first,seed=0").write_text("work")
     running.run_study(study, tmp_path / "out", workers=1)
     assert running.Events(tmp_path / "out").failures() == []
+
+
+def test_a_study_that_is_moved_stays_finished(study: Study, tmp_path: Path) -> None:
+    for run in runs_of(study, tmp_path / "there"):
+        run.path.mkdir(parents=True)
+        (run.path / "recipe.yaml").write_text(yaml.safe_dump(dumped(run.recipe)))
+        for name in ("summary.json", "report.html"):
+            (run.path / name).touch()
+    (tmp_path / "there").rename(tmp_path / "here")
+    assert all(run.is_finished() for run in runs_of(study, tmp_path / "here"))
+    (run,) = (run for run in runs_of(study, tmp_path / "here") if run.name == "second,seed=1")
+    recipe = run.path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("first,seed=1", "first,seed=0"))
+    assert not run.is_finished(), "from another cell"
 
 
 def test_what_is_checked_and_probed_beforehand_starts_from_the_base(study: Study) -> None:

@@ -98,7 +98,6 @@ def test_cells_are_ordinary_runs_that_share_their_base(whole: Path) -> None:
 
 @pytest.mark.slow
 def test_what_they_show_is_written_and_written_again(whole: Path) -> None:
-    pytest.importorskip("flexlora.studies.analysis", reason="studies.analysis is not part of this tree")
     findings = running.report_study(whole)
     assert (findings["cells"], findings["finished"]) == (4, 4)
     assert json.loads((whole / "study.json").read_text())["name"] == "small"

@@ -28,7 +28,10 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study, or of its recipe; repeatable."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="The study's directory (default: runs/NAME).")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="The study's directory (default: STUDY where it is one, else runs/NAME)."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete what another study left there and start anew.")
     ] = False,
@@ -43,10 +46,11 @@ def run(
 ) -> None:
     """Run all cells of a study, and show what they show together. Running again continues."""
     from flexlora.studies.files import load_study
+    from flexlora.studies.folder import folder_of
     from flexlora.studies.running import run_study
 
     loaded = load_study(study, set_ or ())
-    folder = output or Path("runs") / loaded.name
+    folder = output or folder_of(study) or Path("runs") / loaded.name
     if dry_run:
         from flexlora.studies.estimate import estimate_study
 
@@ -86,7 +90,6 @@ def _show(folder: Path, findings: Any, as_json: bool) -> None:
     """Print the findings, and end with an error where cells have failed."""
     from flexlora.progress import say
     from flexlora.report.study_terminal import print_findings
-    from flexlora.studies.events import Events
     from flexlora.studies.running import listed
 
     if as_json:
@@ -94,6 +97,6 @@ def _show(folder: Path, findings: Any, as_json: bool) -> None:
     else:
         print_findings(findings)
         typer.echo(f"report: {folder / 'report.html'}")
-    if failures := Events(folder).failures():
+    if failures := findings["failures"]:
         say(f"{len(failures)} runs failed; running the study again tries them again:\n{listed(failures)}")
         raise typer.Exit(1)

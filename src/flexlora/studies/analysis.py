@@ -18,10 +18,10 @@ from flexlora.studies.cells import Cell, bases_of, cells_of
 from flexlora.studies.comparing import comparisons_of, scores_of
 from flexlora.studies.events import Events
 from flexlora.studies.findings import SCHEMA, Configuration, Failure, Findings, StudyComparison, StudyScore, Tradeoffs
-from flexlora.studies.folder import existing_study
+from flexlora.studies.folder import existing_study, runs_of
 from flexlora.studies.measures import cost_of, differing, paper_rows, training_of
 from flexlora.studies.names import short_keys
-from flexlora.studies.reading import base_path, cell_path, finished_runs, read_cells
+from flexlora.studies.reading import base_path, cell_path, read_cells
 from flexlora.studies.results import Results, load_results, write_results
 from flexlora.studies.schema import Study
 from flexlora.studies.tradeoffs import tradeoffs_of
@@ -71,6 +71,7 @@ def analyse_cells(
     folder: Path,
     cells: Sequence[Cell],
     bases: Mapping[str, Recipe],
+    there: Set[str],
     failures: Sequence[Failure] = (),
 ) -> tuple[Findings, Results]:
     """What the finished ones of these cells show, and their answers.
@@ -78,11 +79,11 @@ def analyse_cells(
     Args:
         cells: all that the study has.
         bases: name -> recipe of the runs with base and baselines.
+        there: paths of the runs that are finished, relative to the study's folder.
         failures: cells that could not be finished.
     """
     if not cells:
         raise UsageError(f"{folder}: the study has no cells; give it an arm and a seed.")
-    there = finished_runs(folder, cells, bases)  # asked once: a study may be running
     results = read_cells(study.name, folder, cells, bases, there)
     scores, comparisons, tradeoffs = numbers_of(results, study)
     finished = [cell for cell in cells if cell_path(cell) in there]
@@ -115,7 +116,10 @@ def analyse_cells(
 
 def _analysed(folder: Path) -> tuple[Findings, Results]:
     study = existing_study(folder)
-    return analyse_cells(study, folder, cells_of(study), bases_of(study), Events(folder).failures())
+    finished = [run for run in runs_of(study, folder) if run.is_finished()]  # asked once: a study may be running
+    there = {run.path.relative_to(folder).as_posix() for run in finished}
+    failures = Events(folder).failures({run.name for run in finished})
+    return analyse_cells(study, folder, cells_of(study), bases_of(study), there, failures)
 
 
 def _training(folder: Path, cell: Cell) -> Any:

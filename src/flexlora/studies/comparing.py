@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from flexlora.errors import UsageError
 from flexlora.evaluation.holm import holm
 from flexlora.evaluation.schema import KINDS, PRIMARY
+from flexlora.studies.cells import BASE
 from flexlora.studies.findings import StudyComparison, StudyScore
 from flexlora.studies.results import Answers, Results
 from flexlora.studies.schema import Analysis, Primary, Study
@@ -50,7 +51,7 @@ def comparisons_of(results: Results, study: Study) -> list[StudyComparison]:
     Raises:
         UsageError: the plan names a configuration that the study does not have.
     """
-    pairs = sorted(_pairs(results, study), key=lambda pair: KINDS.index(pair.kind))
+    pairs = _each_once(sorted(_pairs(results, study), key=lambda pair: KINDS.index(pair.kind)))
     found = [made for pair in pairs if (made := _comparison(results, pair, study.analysis.k)) is not None]
     families: dict[str, list[tuple[StudyComparison, Spread]]] = {}
     for made in found:
@@ -61,6 +62,14 @@ def comparisons_of(results: Results, study: Study) -> list[StudyComparison]:
             comparison["p_corrected"] = p_corrected
             comparison["detectable"] = spread.detectable(len(family))
     return [comparison for comparison, _ in found]
+
+
+def _each_once(pairs: Iterable[Pair]) -> list[Pair]:
+    """Pairs without those that are an earlier one the other way round."""
+    first: dict[tuple[frozenset[str], str, str], Pair] = {}
+    for pair in pairs:
+        first.setdefault((frozenset((pair.config, pair.against)), pair.variant, pair.task), pair)
+    return list(first.values())
 
 
 def rivals_of(results: Results, analysis: Analysis, config: str) -> list[str]:
@@ -80,7 +89,8 @@ def rivals_of(results: Results, analysis: Analysis, config: str) -> list[str]:
             for other, origin in results.configurations.items()
             if origin.arm == name and all(own.point.get(key, value) == value for key, value in origin.point.items())
         ]
-    return [name for name in dict.fromkeys(rivals) if name != config and results.configurations[name].base == own.base]
+    others = [name for name in dict.fromkeys(rivals) if name not in (config, own.base)]
+    return [name for name in others if results.configurations[name].base == own.base]
 
 
 def first_arm(results: Results) -> str:
@@ -95,10 +105,12 @@ def _pairs(results: Results, study: Study) -> Iterator[Pair]:
         _refuse_unknown(results, study)
     first = analysis.primary
     for config in trained:
-        usual = [results.configurations[config].base, *rivals_of(results, analysis, config)]
+        base, rivals = results.configurations[config].base, rivals_of(results, analysis, config)
+        usual = [base, *rivals]
+        planned = [*rivals, *([base] if {BASE, base} & set(analysis.against) else [])]
         special = [first.against] if first and first.config == config and first.against not in usual else []
-        kind = "confirmatory" if config in analysis.confirmatory else "exploratory"
         for against, variant, task in product([*usual, *special], results.variants(config), results.tasks):
+            kind = "confirmatory" if config in analysis.confirmatory and against in planned else "exploratory"
             pair = Pair(config=config, against=against, variant=variant, task=task, kind=kind)
             if first and _is_primary(pair, first):
                 yield replace(pair, kind=PRIMARY)
@@ -184,8 +196,8 @@ def _score(results: Results, key: tuple[str, str, str], k: int) -> StudyScore:
 
 def _refuse_unknown(results: Results, study: Study) -> None:
     analysis, known = study.analysis, results.configurations
-    arms = {origin.arm for origin in known.values()}
-    wanted = {"analysis.against": [name for name in analysis.against if name not in arms]}
+    others = {BASE, *(origin.base for origin in known.values()), *(origin.arm for origin in known.values())}
+    wanted = {"analysis.against": [name for name in analysis.against if name not in others]}
     wanted["analysis.confirmatory"] = list(analysis.confirmatory)
     if analysis.primary:
         wanted["analysis.primary"] = [analysis.primary.config, analysis.primary.against]

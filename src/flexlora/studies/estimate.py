@@ -28,7 +28,7 @@ from flexlora.recipe import Recipe, dumped
 from flexlora.studies.cells import cells_of
 from flexlora.studies.checking import Checked, check_study
 from flexlora.studies.events import Events
-from flexlora.studies.folder import Run, open_study, runs_of
+from flexlora.studies.folder import OVERWRITING, Run, open_study, runs_of
 from flexlora.studies.processes import environment
 from flexlora.studies.progress import duration, remaining
 from flexlora.studies.schema import Executor, Study
@@ -155,11 +155,12 @@ def estimate_study(
         FlexError: the small run failed.
     """
     open_study(study, folder, overwrite)
+    overwrite = overwrite or (folder / OVERWRITING).exists()
     checked = check_study(study, sandbox)
     runs = runs_of(study, folder)
     finished = {run.name: not overwrite and run.is_finished() for run in runs}
     work = {run.name: _work_of(run, checked) for run in runs}
-    count, where = _workers(executor, workers, checked, sandbox, folder)
+    count, threads, where = _workers(executor, workers, checked, sandbox, folder)
     known = {} if overwrite else Events(folder).seconds()
     waiting = [run.name for run in runs if not finished[run.name]]
     configs = {run.name: run.config for run in runs}
@@ -169,7 +170,7 @@ def estimate_study(
         expected: dict[str, float | None] = {name: remaining(known, configs, [name], {}, 1) for name in configs}
         seconds = remaining(known, configs, waiting, {}, count)
     elif probe and waiting:
-        rates = _probed(study, checked)
+        rates = _probed(study, checked, threads)
         source = "the speeds above, measured by a few steps, completions and programs"
         expected = {run.name: sum(seconds_of(work[run.name], rates[run.recipe.model]).values()) for run in runs}
         each = [expected[name] or 0.0 for name in waiting]
@@ -195,19 +196,22 @@ def estimate_study(
         source=source,
         seconds=seconds,
         rates={model: asdict(found) for model, found in rates.items()},
-        notes=_notes(runs, count, rates),
+        notes=_notes(runs, count, rates, executor),
     )
 
 
-def _workers(executor: Executor, wanted: int | None, checked: Checked, sandbox: str, folder: Path) -> tuple[int, str]:
+def _workers(
+    executor: Executor, wanted: int | None, checked: Checked, sandbox: str, folder: Path
+) -> tuple[int, int, str]:
+    """Runs at a time, threads of each, and who runs them."""
     if executor == "local":
         local = local_workers(wanted, checked.parameters, sandbox)
-        return local.count, local.words()
+        return local.count, local.threads, local.words()
     from flexlora.studies.ray_workers import RayWorkers
 
     cluster = RayWorkers(wanted, sandbox, folder)
     try:
-        return cluster.count, cluster.words()
+        return cluster.count, cluster.threads, cluster.words()
     finally:
         cluster.close()
 
@@ -238,23 +242,31 @@ def _work_of(run: Run, checked: Checked) -> Work:
     )
 
 
-def _probed(study: Study, checked: Checked) -> dict[str, Rates]:
+def _probed(study: Study, checked: Checked, threads: int) -> dict[str, Rates]:
     """Model -> its speeds, each measured with the first configuration of it."""
     found: dict[str, Rates] = {}
     for cell in cells_of(study):
         if cell.recipe.model not in found:
             say(f"measuring speeds with {cell.name}")
             arm = checked.arms[cell.config]
-            found[cell.recipe.model] = probe_rates(cell.recipe, arm["petaflops"] / arm["optimizer_steps"])
+            found[cell.recipe.model] = probe_rates(cell.recipe, arm["petaflops"] / arm["optimizer_steps"], threads)
     return found
 
 
-def probe_rates(recipe: Recipe, petaflops_per_step: float = 0.0) -> Rates:
+def probe_rates(recipe: Recipe, petaflops_per_step: float = 0.0, threads: int = 1) -> Rates:
     """Measure a recipe's speeds by a small run, in a process of its own.
+
+    Args:
+        recipe: of a cell.
+        petaflops_per_step: what it computes in a step.
+        threads: of torch, and programs at a time, as a run of the study is given (`processes.order`).
 
     Raises:
         FlexError: it failed; its last words.
     """
+    if recipe.execution.workers is None:
+        execution = recipe.execution.model_copy(update={"workers": threads})
+        recipe = recipe.model_copy(update={"execution": execution})
     with tempfile.TemporaryDirectory(prefix="flexlora-study-") as folder:
         file = Path(folder) / "recipe.yaml"
         file.write_text(yaml.safe_dump(dumped(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -264,7 +276,7 @@ def probe_rates(recipe: Recipe, petaflops_per_step: float = 0.0) -> Rates:
             [sys.executable, "-m", "flexlora.studies.probe", str(file)],
             capture_output=True,
             text=True,
-            env={**os.environ, **environment(threads=1, gpu=gpu)},
+            env={**os.environ, **environment(threads=threads, gpu=gpu)},
             check=False,
         )
         wall_s = time.monotonic() - began
@@ -275,13 +287,17 @@ def probe_rates(recipe: Recipe, petaflops_per_step: float = 0.0) -> Rates:
     return Rates(**measured, start_s=max(0.0, start_s), petaflops_per_step=petaflops_per_step)
 
 
-def _notes(runs: list[Run], count: int, rates: Mapping[str, Rates]) -> list[str]:
+def _notes(runs: list[Run], count: int, rates: Mapping[str, Rates], executor: Executor) -> list[str]:
     """What the estimate leaves out, or takes to be so."""
     notes = []
     if rates:
         notes.append("completions of a trained adapter may be longer or shorter than those that were measured")
         if count > 1 and any(found.device == "cpu" for found in rates.values()):
-            notes.append("measured alone with one thread; runs side by side share the machine's memory and are slower")
+            notes.append(
+                "measured alone with a run's threads; runs side by side share the machine's memory and are slower"
+            )
+        if executor == "ray":
+            notes.append("the speeds are those of this machine; the cluster's nodes may have others")
         if any(run.recipe.likelihood.texts for run in runs):
             notes.append("likelihoods are not in the estimate")
         if any(run.recipe.selection.methods or run.recipe.repair.rounds for run in runs):

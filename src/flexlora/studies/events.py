@@ -7,6 +7,7 @@ was there), at the end also `wall_s`, and `error`, the run's last words.
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,13 +42,17 @@ class Events:
             if event["event"] == "finished" and not event["resumed"]
         }
 
-    def failures(self) -> list[Failure]:
-        """The runs whose last event is a failure."""
+    def failures(self, finished: Container[str] = ()) -> list[Failure]:
+        """The runs whose last event is a failure.
+
+        Args:
+            finished: those that are finished all the same, by hand or by a node that was taken for lost.
+        """
         last = {event["run"]: event for event in read_appended(self.path)}
         return [
             {"cell": run, "error": event["error"], "log": f"logs/{run}.log"}
             for run, event in last.items()
-            if event["event"] == "failed"
+            if event["event"] == "failed" and run not in finished
         ]
 
 

@@ -24,7 +24,7 @@ from flexlora.recipe import (
     parse_override,
     read_yaml,
 )
-from flexlora.studies.cells import Cell, cells_of, recipe_values, refuse_all
+from flexlora.studies.cells import BASE, Cell, cells_of, recipe_values, refuse_all
 from flexlora.studies.schema import Study
 
 __all__ = ["find_study", "load_study", "packaged_studies", "read_study"]
@@ -196,7 +196,8 @@ def _misnamed(study: Study, cells: Iterable[Cell]) -> list[str]:
         )
 
     analysis = study.analysis
-    look("analysis.against", analysis.against, configs, "configuration")
+    compared = dict.fromkeys([*configs, *study.arms, BASE, *(cell.base for cell in cells)])
+    look("analysis.against", analysis.against, compared, "configuration or arm")
     look("analysis.confirmatory", analysis.confirmatory, configs, "configuration")
     if primary := analysis.primary:
         look("analysis.primary.config", [primary.config], configs, "configuration")

@@ -24,12 +24,12 @@ from typing import Any
 
 import yaml
 
-from flexlora.errors import UsageError
+from flexlora.errors import FlexError, UsageError
 from flexlora.files import write_whole
 from flexlora.folder import LOCK, RunFolder
 from flexlora.recipe import Recipe, differences, dumped, from_dict, read_yaml
 from flexlora.studies.cells import Cell, bases_of, cells_of, recipe_values
-from flexlora.studies.files import read_study
+from flexlora.studies.files import find_study, read_study
 from flexlora.studies.names import value_name
 from flexlora.studies.schema import Study
 from flexlora.studies.sequence import after
@@ -40,6 +40,8 @@ OVERWRITING = ".overwriting"
 """Stands in a study's directory while what was there is deleted."""
 HANDED_OVER = ("report.html",)
 """What a run writes last."""
+PLACE_OF_ADAPTER = len(("cells", "NAME", "ARM", "train", "adapter"))
+"""Parts of an adapter's path inside a study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +67,20 @@ class Run:
             there = dumped(from_dict(read_yaml(self.path / "recipe.yaml")))  # also of an older FLeX, with fewer keys
         except UsageError:
             return False  # not begun
-        return _same(there, dumped(self.recipe)) and all(
+        return _same(self._anywhere(there), self._anywhere(dumped(self.recipe))) and all(
             (self.path / name).is_file() for name in ("summary.json", *HANDED_OVER)
         )
+
+    def _anywhere(self, values: dict[str, Any]) -> dict[str, Any]:
+        """A dumped recipe that names another cell's adapter by its place in the study, which may have been moved."""
+        if self.follows is None:
+            return values
+        arms = {}
+        for arm, overrides in values["arms"].items():
+            lora = overrides.get("lora", {})
+            inside = Path(lora.get("init_adapter") or "").parts[-PLACE_OF_ADAPTER:]
+            arms[arm] = {**overrides, "lora": {**lora, "init_adapter": "/".join(inside)}}
+        return {**values, "arms": arms}
 
     def prepare(self) -> None:
         """Write its recipe where `flexlora run` is to read it, and take away what would say that it is finished."""
@@ -194,14 +207,24 @@ def begin_study(study: Study, folder: Path, overwrite: bool = False) -> None:
 
     Args:
         overwrite: delete what an earlier study left there, and nothing else.
+
+    Raises:
+        FlexError: something of it cannot be deleted; what is left must not be taken for this study's.
     """
     mark = folder / OVERWRITING
     if overwrite or mark.exists():
         mark.touch()
-        for name in FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
+        try:
+            for name in FOLDERS:
+                if (folder / name).exists():
+                    shutil.rmtree(folder / name)
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise FlexError(
+                f"{error.filename or folder}: cannot be deleted ({error.strerror or error}). Delete it by hand, and "
+                "run the study again; it goes on with the deleting."
+            ) from error
         mark.unlink()
     content = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
     write_whole(folder / "study.yaml", content)
@@ -216,6 +239,12 @@ def existing_study(folder: Path) -> Study:
     if not _is_study(folder) or (folder / OVERWRITING).exists():
         raise UsageError(f"{folder}: not a study's directory. `flexlora study run STUDY` makes one.")
     return read_study(folder / "study.yaml")
+
+
+def folder_of(study: str) -> Path | None:
+    """The study's directory that the command line named instead of a file; None where it named none."""
+    folder = Path(study)
+    return folder if _is_study(folder) and find_study(study) == folder / "study.yaml" else None
 
 
 def _is_study(folder: Path) -> bool:

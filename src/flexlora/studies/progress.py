@@ -9,6 +9,7 @@ from typing import Self
 
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from flexlora.progress import console, say
 from flexlora.studies.events import Events
@@ -74,13 +75,13 @@ class Progress:
             say(words)
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, show_header=True, title=self._counts(), title_justify="left")
+        table = Table(box=None, pad_edge=False, show_header=True, title=Text(self._counts()), title_justify="left")
         for heading in ("run", "state", "time", "it says"):
             table.add_column(heading, overflow="ellipsis", no_wrap=True, ratio=1 if heading == "it says" else None)
         for name, (since, run) in self._running.items():
-            table.add_row(name, "running", duration(time.monotonic() - since), _last_line(run))
+            table.add_row(Text(name), "running", duration(time.monotonic() - since), Text(_last_line(run)))
         for name, error in list(self._failed.items())[-FAILURES:]:
-            table.add_row(name, "failed", "", error.splitlines()[0])
+            table.add_row(Text(name), "failed", "", Text(error.splitlines()[0]))
         return table
 
     def _counts(self) -> str:

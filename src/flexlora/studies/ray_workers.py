@@ -98,6 +98,11 @@ class RayWorkers:
     def count(self) -> int:
         return self._demand.at_a_time
 
+    @property
+    def threads(self) -> int:
+        """Of each run."""
+        return self._demand.cpus
+
     def words(self) -> str:
         each = f"{self._demand.cpus} CPU{'s' * (self._demand.cpus > 1)}" + ", 1 GPU" * self._demand.gpus
         return f"{self.count} at a time on {self._nodes} nodes of a Ray cluster ({each} each)"

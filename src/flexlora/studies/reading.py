@@ -29,15 +29,6 @@ def base_path(name: str) -> str:
     return f"bases/{name}"
 
 
-def finished_runs(folder: Path, cells: Sequence[Cell], bases: Iterable[str]) -> set[str]:
-    """The paths of the runs that have come to their end.
-
-    A report is written last, and is taken away where a run is gone on with.
-    """
-    paths = [*map(base_path, bases), *map(cell_path, cells)]
-    return {path for path in paths if all((folder / path / name).is_file() for name in ("summary.json", "report.html"))}
-
-
 def read_cells(name: str, folder: Path, cells: Sequence[Cell], bases: Iterable[str], finished: Set[str]) -> Results:
     """All verdicts of the finished runs of a study; the caller lists the others.
 
@@ -45,7 +36,7 @@ def read_cells(name: str, folder: Path, cells: Sequence[Cell], bases: Iterable[s
         name: of the study.
         cells: all of them.
         bases: names of the runs with base and baselines.
-        finished: their paths, by `finished_runs`.
+        finished: their paths.
 
     Raises:
         UsageError: a folder is no run, has another seed, or differs from the others in problems, data or sampling.

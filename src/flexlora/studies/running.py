@@ -17,7 +17,16 @@ from flexlora.progress import say
 from flexlora.studies.checking import check_study
 from flexlora.studies.events import Events, last_words
 from flexlora.studies.findings import Failure, Findings
-from flexlora.studies.folder import Run, begin_study, existing_study, is_held, locked_study, open_study, runs_of
+from flexlora.studies.folder import (
+    OVERWRITING,
+    Run,
+    begin_study,
+    existing_study,
+    is_held,
+    locked_study,
+    open_study,
+    runs_of,
+)
 from flexlora.studies.progress import Progress
 from flexlora.studies.schema import Executor, Study
 from flexlora.studies.workers import Workers, local_workers
@@ -56,6 +65,7 @@ def run_study(
     open_study(study, folder, overwrite)
     with locked_study(folder):
         open_study(study, folder, overwrite)  # another process may have begun one meanwhile
+        overwrite = overwrite or (folder / OVERWRITING).exists()  # an earlier one was stopped amid its deleting
         runs = runs_of(study, folder)
         todo = runs if overwrite else [run for run in runs if not run.is_finished()]
         if todo:
@@ -145,7 +155,7 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
                 time.sleep(POLL_S)
         finally:
             workers.close()
-    return events.failures()
+    return events.failures({run.name for run in runs if run.is_finished()})
 
 
 def _next(waiting: deque[Run], unfinished: Collection[str]) -> Run | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from flexlora.errors import UsageError
-from flexlora.recipe import Recipe
+from flexlora.recipe import Lora, Recipe
 
 CELL = "cell:"
 
@@ -38,7 +38,8 @@ def goes_on_from(cell: C, cells: Sequence[C]) -> C | None:
     """The cell whose adapter a cell starts from; None where it starts from the base or a saved adapter.
 
     Raises:
-        UsageError: there is none with this seed and point, or that one goes on from another itself.
+        UsageError: there is none with this seed and point, that one goes on from another itself, or it trains an
+            adapter of another shape or kind.
     """
     arm = _named(cell.recipe.arm(cell.arm))
     if arm is None:
@@ -59,7 +60,26 @@ def goes_on_from(cell: C, cells: Sequence[C]) -> C | None:
         )
     if _named(found[0].recipe.arm(arm)) is not None:
         raise UsageError(f"{where} goes on from another cell itself; a sequence of two is what a study can have.")
+    if differing := _differing(found[0].recipe.arm(arm).lora, cell.recipe.arm(cell.arm).lora):
+        raise UsageError(
+            f"{where}: {cell.name} would go on from {found[0].name}, whose adapter is another: "
+            f"{'; '.join(differing)}. Give both arms the same."
+        )
     return found[0]
+
+
+def _differing(first: Lora, second: Lora) -> list[str]:
+    """What of an adapter cannot change while it is trained on; targets are compared as they are written."""
+    found = []
+    for key in ("rank", "alpha", "use_rslora", "use_dora", "targets"):
+        there, here = getattr(first, key), getattr(second, key)
+        if key == "targets" and isinstance(there, tuple) and isinstance(here, tuple):
+            there, here = sorted(there), sorted(here)
+        elif key == "targets" and type(there) is not type(here):
+            continue  # a preset and names may mean the same modules; preflight of the run knows the model's
+        if there != here:
+            found.append(f"lora.{key} is {there!r} there and {here!r} here")
+    return found
 
 
 def after(recipe: Recipe, arm: str, adapter: Path | None) -> Recipe:
