@@ -113,7 +113,7 @@ class Curve(TypedDict):
     seeds: list[int]
     """Those that all its points have; with one, intervals are over problems only."""
     points: list[Point]
-    front: list[tuple[float, float]]
+    front: list[list[float]]
     """(gain, retention) of the corners of the points' best trade-off, from no gain on; see `fronts.front_of`."""
     area: float
     """Under that front, above `Tradeoffs.reference`."""

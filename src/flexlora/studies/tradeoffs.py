@@ -154,7 +154,7 @@ def _curve(arm: str, places: Sequence[Place], seeds: list[int], sides: Sides, re
         "arm": arm,
         "seeds": seeds,
         "points": points,
-        "front": front_of(means.tolist(), reference),
+        "front": [list(corner) for corner in front_of(means.tolist(), reference)],
         "area": area,
         "low": bounds.low,
         "high": bounds.high,
