@@ -39,7 +39,7 @@ def start(mode: str, output: Path, options: dict[str, Any], processes: int) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("engine", ["ddp", pytest.param("fsdp2", marks=pytest.mark.thorough)])
 def test_two_processes_train_as_one(engine: str, tmp_path: Path) -> None:
     output = tmp_path / "seen.json"
     start(engine, output, OPTIONS, processes=2)

@@ -102,7 +102,9 @@ def content(path: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [human_eval, bigcode, multipl_e])
+@pytest.mark.parametrize(
+    "make", [human_eval, *(pytest.param(make, marks=pytest.mark.thorough) for make in (bigcode, multipl_e))]
+)
 def test_a_killed_execution_resumes_to_the_files_of_an_undisturbed_one(
     make: Callable[[Path], Path], benchmark: Path, tmp_path: Path
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_language_is_the_file_with_its_code() -> None:
 # What a program may do wrong, in every language
 
 
-@pytest.mark.parametrize("code", each(FAILING))
+@pytest.mark.parametrize("code", each(FAILING, thorough=("ts",)))
 def test_programs_that_cannot_be_parsed_exit_or_never_end(code: str) -> None:
     need(code)
     program, interpreted = FAILING[code], {"js", "lua", "pl", "r", "rb", "rkt"}

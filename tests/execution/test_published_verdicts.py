@@ -111,6 +111,7 @@ def as_it_is(record: Record) -> str:
     return f"{record['prompt']}{record['canonical_solution']}\n{record['test']}"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_java_passes_every_canonical_solution_of_humaneval_x(data: Path) -> None:
     found = humaneval_x(data, "java", as_it_is)

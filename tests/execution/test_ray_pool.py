@@ -194,6 +194,7 @@ def test_nodes_whose_cpus_others_hold_are_not_waited_for(
     assert any(re.search(r"Not started .*`ray status`", record.message) for record in caplog.records)
 
 
+@pytest.mark.thorough
 def test_nothing_outlives_a_killed_driver(
     start: Start, marker: str, left_behind: LeftBehind, wait_until: WaitUntil
 ) -> None:
