@@ -164,7 +164,7 @@ def test_kinds_of_comparisons_are_drawn_apart_and_within_their_axes(study: Study
 
 def test_an_interval_without_an_end_stays_on_the_plot(study: Study) -> None:
     one = {**study[1]["comparisons"][0], "low": -float("inf"), "high": float("inf")}
-    findings: Findings = {**study[1], "comparisons": [one]}  # type: ignore[list-item]
+    findings: Findings = {**study[1], "comparisons": [one]}
     row = difference_figures(findings, words.PRIMARY)[0].groups[0].rows[0]
     assert (row.low, row.high) == (0, 100)
 
@@ -224,20 +224,20 @@ def test_spectra_are_means_over_seeds(study: Study) -> None:
 def test_many_configurations_are_drawn_by_those_fixed_beforehand(study: Study) -> None:
     findings = study[1]
     many = [{**one, "name": f"{one['name']} {n}"} for n in range(3) for one in findings["configurations"]]
-    drawn = words.drawn({**findings, "configurations": many})  # type: ignore[typeddict-item]
+    drawn = words.drawn({**findings, "configurations": many})
     assert len(drawn) == words.MOST_DRAWN
     assert all(one["confirmatory"] for one in drawn)
 
 
 def test_words_of_verdicts_follow_the_corrected_p_value(study: Study) -> None:
     one = {**study[1]["comparisons"][0], "difference": 0.031, "low": 0.004, "high": 0.059, "p_value": 0.01}
-    assert words.headline({**one, "p_corrected": 0.03}, 2) == (  # type: ignore[typeddict-item]
+    assert words.headline({**one, "p_corrected": 0.03}, 2) == (
         "Java (tiny/A/java) +3.1 [+0.4, +5.9], p = 0.03 after correction: better"
     )
-    assert words.verdict({**one, "p_corrected": 0.06}) == "no difference shown"  # type: ignore[typeddict-item]
-    alone = words.headline({**one, "p_corrected": 0.06}, 1)  # type: ignore[typeddict-item]
+    assert words.verdict({**one, "p_corrected": 0.06}) == "no difference shown"
+    alone = words.headline({**one, "p_corrected": 0.06}, 1)
     assert alone.endswith("p = 0.06: not shown")
-    said = words.sentence({**one, "p_corrected": 0.06, "detectable": 0.042}, 2)  # type: ignore[typeddict-item]
+    said = words.sentence({**one, "p_corrected": 0.06, "detectable": 0.042}, 2)
     assert "4.2 points or more would be found in four of five" in said
 
 
