@@ -1,6 +1,7 @@
 """Batched decoding against `generate` of transformers: one prompt at a time, and in padded batches of the same size.
 
     python benchmarks/generation.py
+    python benchmarks/generation.py large
 
 `same length`: a random Llama (hidden size 256, 6 layers) writes exactly 48 tokens for each of the tiny benchmark's
 prompts, with no end and no stop token, so that all sides do the same work; greedy, then eight samples a prompt, where
@@ -12,10 +13,14 @@ left, each batch until its last completion has ended.
 float32, batches of 32, the better of two runs: processor time of one thread, or on a GPU time until it is done.
 Greedy completions are compared with those of one prompt at a time: where they differ, the two best logits at the
 first other token say whether rounding may.
+
+`large`, for a GPU (a small Llama where there is none): Code Llama 7B's shape with random weights in bfloat16 writes
+exactly 128 tokens (else 8) for each of 64 prompts, so many at a time; the better of two runs.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,12 +31,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from flexlora.generation import Prompt, decode
 from flexlora.tiny import TINY_MODEL
 from flexlora.tiny.benchmark import problems
+from fourier import CODE_LLAMA_7B
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 32
 CLOSE = 1e-4
 """Logits that rounding may put in another order."""
 LONGEST = 256
+LARGE_TOKENS = 128 if DEVICE == "cuda" else 8
 ENDLESS = ("\0\0",)
 
 
@@ -69,6 +76,28 @@ class Countdown(LlamaForCausalLM):  # type: ignore[misc]  # transformers has no 
         return output
 
 
+def large() -> None:
+    """Time padded batches and FLeX on a large model, and print tokens a second and milliseconds a step."""
+    shape = (
+        CODE_LLAMA_7B if DEVICE == "cuda" else {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
+    )
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device(DEVICE):
+        model = LlamaForCausalLM(LlamaConfig(**shape, bos_token_id=None, eos_token_id=None, pad_token_id=0)).eval()
+    torch.set_default_dtype(torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL)
+    tokenizer.eos_token = None
+    texts = [p.prompt for language in ("py", "java") for p in problems("A", language, limit=32)]
+    print("| at a time | padded batches, tokens per s | FLeX | ratio | FLeX, ms a step | of one row |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for batch in (16, 64):
+        job = Job(model, tokenizer, texts, new_tokens=LARGE_TOKENS, batch=batch)
+        padded, ours = (min(seconds(side) for _ in range(2)) for side in (job.padded, job.flex))
+        tokens, steps = len(texts) * LARGE_TOKENS, len(texts) * LARGE_TOKENS / batch
+        speeds = f"{tokens / padded:.0f} | {tokens / ours:.0f} | {padded / ours:.2f}"
+        print(f"| {batch} | {speeds} | {1000 * ours / steps:.1f} | {1000 * ours / tokens:.2f} |", flush=True)
+
+
 def endless(kind: type = LlamaForCausalLM) -> tuple[Any, Any]:
     """A random model that ends nothing of itself, and its tokenizer."""
     tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL)
@@ -91,9 +120,11 @@ def endless(kind: type = LlamaForCausalLM) -> tuple[Any, Any]:
 class Job:
     """Prompts to complete, by each side."""
 
-    def __init__(self, model: Any, tokenizer: Any, texts: list[str], new_tokens: int, n: int = 1) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, texts: list[str], new_tokens: int, n: int = 1, batch: int = BATCH
+    ) -> None:
         tokenizer.padding_side = "left"
-        self.model, self.tokenizer, self.new_tokens, self.n = model, tokenizer, new_tokens, n
+        self.model, self.tokenizer, self.new_tokens, self.n, self.batch = model, tokenizer, new_tokens, n, batch
         self.ids: list[list[int]] = [tokenizer(text)["input_ids"] for text in texts]
         sampled = {"do_sample": True, "temperature": 0.8, "num_return_sequences": n}
         self.options = {"max_new_tokens": new_tokens, **(sampled if n > 1 else {"do_sample": False})}
@@ -104,7 +135,7 @@ class Job:
 
     def padded(self) -> list[list[int]]:
         """What it does next."""
-        return self._generate(BATCH // self.n, self.options, 1)
+        return self._generate(self.batch // self.n, self.options, 1)
 
     def _generate(self, size: int, options: dict[str, Any], repeats: int) -> list[list[int]]:
         made = []
@@ -132,7 +163,7 @@ class Job:
                 max_new_tokens=self.new_tokens,
                 temperature=0.8 if self.n > 1 else 0.0,
                 top_p=1.0,
-                batch_size=BATCH,
+                batch_size=self.batch,
             )
         }
 
@@ -173,4 +204,4 @@ def differences(job: Job) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    main()
+    large() if sys.argv[1:] == ["large"] else main()

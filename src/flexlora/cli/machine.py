@@ -88,20 +88,25 @@ def build(
     corpus: Annotated[
         Literal["clean", "exposed"], typer.Option("--corpus", help="exposed: 0.4 % is of the B sets.")
     ] = "clean",
+    width: Annotated[
+        int | None, typer.Option("--width", min=48, help="Of the hidden states, a multiple of 48 (default: 192).")
+    ] = None,
+    layers: Annotated[int | None, typer.Option("--layers", min=1, help="Layers (default: 6).")] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Evaluate on the first so many problems of each set only.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the tiny model from nothing: data, tokenizer, weights, evaluation, card.
+    """Build the tiny model, or a larger one, from nothing: data, tokenizer, weights, evaluation, card.
 
-    Under an hour on two cores. Stop it anywhere; running it again continues.
+    The packaged size takes under an hour on two cores. Stop it anywhere; running it again continues.
     """
     from flexlora import embedded, models
-    from flexlora.tiny.pretraining import STEPS, Plan
+    from flexlora.tiny.pretraining import LAYERS, STEPS, WIDTH, Plan
 
     models.quiet()
-    results = embedded.build(output, Plan(seed, steps or STEPS, corpus), limit)
+    plan = Plan(seed, steps or STEPS, corpus, width or WIDTH, layers or LAYERS)
+    results = embedded.build(output, plan, limit)
     same = embedded.same_weights(output)
     if as_json:
         print_json({"model": str(output), "evaluation": str(output / "evaluation"), "same_as_packaged": same})

@@ -1,4 +1,4 @@
-"""Trains the tiny model from scratch: a Llama of 2.85 million parameters, on documents of the corpus.
+"""Trains the tiny model from scratch: a Llama, of 2.85 million parameters as packaged, on documents of the corpus.
 
 The loss is on bodies only. The same seed, steps and variant give the same data, and on the same machine the same
 weights, whether the training was interrupted or not.
@@ -22,12 +22,16 @@ from flexlora.progress import bar
 from flexlora.tiny.corpus import documents
 
 CONTEXT = 256
+WIDTH, LAYERS = 192, 6
+HEAD = 48
+"""Values of an attention head; a width is a multiple of it."""
 STEPS = 4400
 BATCH = 16
 """Documents a step."""
 POOL = 64
 """Batches that are drawn at a time and sorted by length, so that little is padded."""
 PEAK_LEARNING_RATE, LAST_LEARNING_RATE = 2.5e-3, 5e-5
+"""Of a model as wide as the packaged one; a wider one's are lower in proportion."""
 WEIGHT_DECAY = 0.1
 HORIZON = 1.25
 """Where the cosine would end, in trainings: it stops at some three quarters of its way, and the last steps cool."""
@@ -44,20 +48,28 @@ class Plan:
     seed: int
     steps: int
     variant: str
+    width: int = WIDTH
+    layers: int = LAYERS
+
+    def __post_init__(self) -> None:
+        if self.width % HEAD:
+            below = max(HEAD, self.width // HEAD * HEAD)
+            raise UsageError(f"width {self.width}: attention heads are {HEAD} wide; take a multiple, such as {below}.")
 
     def __str__(self) -> str:
-        return f"seed {self.seed}, {self.steps} steps, corpus `{self.variant}`"
+        size = "" if (self.width, self.layers) == (WIDTH, LAYERS) else f", {self.width} wide, {self.layers} layers"
+        return f"seed {self.seed}, {self.steps} steps, corpus `{self.variant}`{size}"
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+def new_model(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> LlamaForCausalLM:
     """The model with random weights."""
-    torch.manual_seed(seed)
+    torch.manual_seed(plan.seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=6,
-        num_attention_heads=4,
+        hidden_size=plan.width,
+        intermediate_size=plan.width * 8 // 3,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=plan.width // HEAD,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -78,7 +90,7 @@ def pretrain(
     Raises:
         UsageError: `state` is of a training with another plan.
     """
-    model = new_model(tokenizer, plan.seed).to(device)
+    model = new_model(tokenizer, plan).to(device)
     optimizers = _optimizers(model)
     begun, losses = 0, []
     if state.is_file():
@@ -93,7 +105,7 @@ def pretrain(
         begun, losses = saved["step"], saved["losses"]
     with bar("build the tiny model", plan.steps, done=begun) as advance:
         for step, batch in enumerate(itertools.islice(batches(tokenizer, plan), begun, plan.steps), begun + 1):
-            rate = _rate(step, plan.steps)
+            rate = _rate(step, plan.steps) * WIDTH / plan.width
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             loss = model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss
