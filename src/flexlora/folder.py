@@ -12,11 +12,10 @@ old ones.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import yaml
 
 from flexlora.errors import UsageError
 from flexlora.files import write_whole
+from flexlora.locks import held
 from flexlora.recipe import Recipe, Task, Texts, differences, dumped, from_dict, read_yaml
 
 LOCK = ".lock"
@@ -174,24 +174,9 @@ def _is_of_a_run(item: Path) -> bool:
     return item.name in (*FILES, *(f".{name}.partial" for name in FILES))
 
 
-@contextmanager
-def locked(run: RunFolder) -> Iterator[None]:
-    """Hold a run directory, so that two processes never write the same files.
-
-    Raises:
-        UsageError: another process works in it, or it cannot be written.
-    """
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        lock = (run.path / LOCK).open("w")
-    except OSError as error:
-        raise UsageError(f"{run.path}: cannot be written ({error.strerror}). Choose another --output.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{run.path}: another process is working in this run directory; wait for it.") from error
-        yield
+def locked(run: RunFolder) -> AbstractContextManager[None]:
+    """Hold a run directory, so that two processes never write the same files; see `locks.held`."""
+    return held(run.path / LOCK, "working in this run directory", run.path)
 
 
 def _of_task(name: str) -> str:

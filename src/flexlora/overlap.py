@@ -22,7 +22,7 @@ from flexlora.data import Problem
 from flexlora.errors import FlexError
 from flexlora.execution import Executor, How, Program, Status, execute_async
 from flexlora.execution.results_file import Key, marks_of, recorded
-from flexlora.execution.samples import held
+from flexlora.execution.samples import writing
 from flexlora.files import Record, append_jsonl, follow_appended
 
 LOOK_S = 0.1
@@ -110,7 +110,7 @@ class Overlap:
                 return
             self._running = asyncio.get_running_loop(), current
         try:
-            with held(results):
+            with writing(results):
                 done = recorded(results)
                 if any(result.marks != marks_of(self._how) for result in done.values()):
                     return

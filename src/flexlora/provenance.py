@@ -96,6 +96,11 @@ def _known(before: Any, now: Any) -> Any:
     return [new if new["sha256"] or new["revision"] else old for old, new in zip(before, now, strict=True)]
 
 
+def _contents(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The hashes of the adapters that arms start from, wherever those are."""
+    return {arm: adapter["sha256"] for arm, adapter in inputs.get("init_adapters", {}).items()}
+
+
 def record_environment(run: RunFolder, **how: Unpack[How]) -> None:
     """Write what the run works on and with to `environment.json`; other versions under way are added to it.
 
@@ -114,6 +119,8 @@ def record_environment(run: RunFolder, **how: Unpack[How]) -> None:
         inputs["likelihood"] = together
     inputs["models"] = _known(recorded_inputs["models"], inputs["models"])
     recorded_inputs["models"] = _known(inputs["models"], recorded_inputs["models"])
+    if "init_adapters" in recorded_inputs and _contents(inputs) == _contents(recorded_inputs):
+        inputs["init_adapters"] = recorded_inputs["init_adapters"]  # wherever they are now
     changed = [part for part in inputs if part != "likelihood" and inputs[part] != recorded_inputs.get(part)]
     changed += [f"texts {name!r}" for name in texts if together[name] != texts[name]]
     if changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,13 @@ def test_the_plan_and_the_provenance_say_where_it_started(values: dict[str, Any]
     origin = provenance(run)["arms"]["main"]["init_adapter"]
     assert origin == find_initial(str(first)).adapter.identity()
     assert len(origin["sha256"]["adapter_model.safetensors"]) == 64
-    weights = first / "main/train/adapter/adapter_model.safetensors"
+    shutil.copytree(first, tmp_path / "elsewhere")
+    moved = replace(run, recipe=second(values, tmp_path / "elsewhere"))
+    with pipeline.working(moved):
+        assert provenance(moved)["arms"]["main"]["init_adapter"] == origin
+    weights = tmp_path / "elsewhere/main/train/adapter/adapter_model.safetensors"
     save_file({name: value + 1 for name, value in load_file(weights).items()}, weights)
-    with pytest.raises(UsageError, match="init_adapters changed since it began"), pipeline.working(run):
+    with pytest.raises(UsageError, match="init_adapters changed since it began"), pipeline.working(moved):
         pass
 
 

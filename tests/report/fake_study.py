@@ -321,6 +321,7 @@ def _curve(arm: str, solved: dict[tuple[str, str], Any]) -> Curve:
             "low": -0.02,
             "high": 0.04,
             "p_value": 0.42,
+            "p_corrected": 0.84,
         }
     return curve
 

@@ -10,6 +10,7 @@ import yaml
 
 from flexlora.errors import UsageError
 from flexlora.files import read_appended
+from flexlora.folder import open_run
 from flexlora.recipe import dumped
 from flexlora.studies import processes, running
 from flexlora.studies.cells import cells_of
@@ -80,6 +81,19 @@ def test_a_study_that_is_moved_stays_finished(study: Study, tmp_path: Path) -> N
     recipe = run.path / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("first,seed=1", "first,seed=0"))
     assert not run.is_finished(), "from another cell"
+
+
+def test_a_run_that_was_begun_goes_on_where_its_study_was_moved_to(study: Study, tmp_path: Path) -> None:
+    (run,) = (run for run in runs_of(study, tmp_path / "there") if run.name == "second,seed=1")
+    run.path.mkdir(parents=True)
+    (run.path / "recipe.yaml").write_text(yaml.safe_dump(dumped(run.recipe)))
+    (run.path / ".lock").touch()
+    (tmp_path / "there").rename(tmp_path / "here")
+    (moved,) = (run for run in runs_of(study, tmp_path / "here") if run.name == "second,seed=1")
+    with pytest.raises(UsageError, match="init_adapter"):
+        open_run(moved.recipe, moved.path)
+    moved.prepare()
+    open_run(moved.recipe, moved.path)
 
 
 def test_what_is_checked_and_probed_beforehand_starts_from_the_base(study: Study) -> None:

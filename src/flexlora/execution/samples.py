@@ -6,12 +6,11 @@ grow with their size, and nothing runs before all of them are known to be good.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -24,6 +23,7 @@ from flexlora.execution.pool import execute
 from flexlora.execution.results_file import Done, Key, marks_of, recorded
 from flexlora.execution.verdict import Program, Status, Verdict
 from flexlora.files import append_jsonl, read_jsonl
+from flexlora.locks import held
 
 TEST_RUNNERS = ("go", "d")
 """Languages whose run command is a test runner."""
@@ -99,7 +99,7 @@ def execute_programs(
     wanted = (surveyed or survey(programs)).hashes
     statuses: Counter[str] = Counter()
     failures, first = 0, None
-    with held(results_path):
+    with writing(results_path):
         if overwrite:
             os.truncate(results_path, 0)
         done = recorded(results_path)
@@ -165,20 +165,9 @@ def _refuse_others(
         )
 
 
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Make the file if need be, and keep every other process from executing into it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}). Choose another --output.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{path}: another process is writing these results; wait for it.") from error
-        yield
+def writing(results: Path) -> AbstractContextManager[None]:
+    """Make the file if need be, and keep every other process from executing into it; see `locks.held`."""
+    return held(results, "writing these results")
 
 
 def read_programs(path: Path) -> Iterator[Program]:

@@ -72,7 +72,9 @@ def comparisons_table(findings: Findings) -> Table:
 def areas_table(findings: Findings) -> Table:
     """A row an arm: the area of its trade-off curve."""
     curves = findings["tradeoffs"]["curves"] if findings["tradeoffs"] else []
-    none: dict[str, Any] = {"against": "", "seeds": [], "difference": None, "low": None, "high": None, "p_value": None}
+    numbers = dict.fromkeys(("difference", "low", "high", "p_value", "p_corrected"))
+    none: dict[str, Any] = {"against": "", "seeds": [], **numbers}
+    differences = sum("difference" in one for one in curves)
     return Table(
         name="areas",
         caption="Areas of the trade-off curves, with 95 % intervals.",
@@ -82,7 +84,7 @@ def areas_table(findings: Findings) -> Table:
                 one["arm"],
                 str(len(one["points"])),
                 f"{area(one['area'])} [{area(one['low'])}, {area(one['high'])}]",
-                area_words(one.get("difference")),
+                area_words(one.get("difference"), differences),
             ]
             for one in curves
         ],

@@ -153,14 +153,19 @@ def drawn(findings: Findings) -> list[Configuration]:
     return ([one for one in every if one["confirmatory"]] or every)[:MOST_DRAWN]
 
 
-def area_words(difference: AreaDifference | None) -> str:
-    """`+0.2 [−0.1, +0.5] against none, p = 0.2`, in square points over 100; empty for none."""
+def area_words(difference: AreaDifference | None, differences: int) -> str:
+    """`+0.2 [−0.1, +0.5] against none, p = 0.2 after correction`, in square points over 100; empty for none.
+
+    Args:
+        differences: how many there are of the study.
+    """
     if difference is None:
         return ""
     found = (
         f"{area(difference['difference'], True)} [{area(difference['low'], True)}, {area(difference['high'], True)}]"
     )
-    return f"{found} against {difference['against']}, {words.p_text(difference['p_value'])}"
+    corrected = " after correction" if differences > 1 else ""
+    return f"{found} against {difference['against']}, {words.p_text(difference['p_corrected'])}{corrected}"
 
 
 def area(value: float, signed: bool = False) -> str:

@@ -131,6 +131,8 @@ class AreaDifference(Bounds):
     """Those that both curves have."""
     difference: float
     p_value: float
+    p_corrected: float
+    """By Holm over the study's differences of areas."""
 
 
 class Tradeoffs(TypedDict):

@@ -14,10 +14,9 @@ refused, because the cells would not belong together.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import yaml
 from flexlora.errors import FlexError, UsageError
 from flexlora.files import write_whole
 from flexlora.folder import LOCK, RunFolder
+from flexlora.locks import held, is_held
 from flexlora.recipe import Recipe, differences, dumped, from_dict, read_yaml
 from flexlora.studies.cells import Cell, bases_of, cells_of, recipe_values
 from flexlora.studies.files import find_study, read_study
@@ -63,13 +63,15 @@ class Run:
 
     def is_finished(self) -> bool:
         """Whether its directory holds the whole run of this very recipe."""
+        return self._is_begun() and all((self.path / name).is_file() for name in ("summary.json", *HANDED_OVER))
+
+    def _is_begun(self) -> bool:
+        """Whether its directory holds a run of this very recipe, wherever the study was then."""
         try:
             there = dumped(from_dict(read_yaml(self.path / "recipe.yaml")))  # also of an older FLeX, with fewer keys
         except UsageError:
-            return False  # not begun
-        return _same(self._anywhere(there), self._anywhere(dumped(self.recipe))) and all(
-            (self.path / name).is_file() for name in ("summary.json", *HANDED_OVER)
-        )
+            return False
+        return _same(self._anywhere(there), self._anywhere(dumped(self.recipe)))
 
     def _anywhere(self, values: dict[str, Any]) -> dict[str, Any]:
         """A dumped recipe that names another cell's adapter by its place in the study, which may have been moved."""
@@ -82,24 +84,22 @@ class Run:
             arms[arm] = {**overrides, "lora": {**lora, "init_adapter": "/".join(inside)}}
         return {**values, "arms": arms}
 
+    def is_held(self) -> bool:
+        """Whether a process works in its directory."""
+        return is_held(self.path / LOCK)
+
     def prepare(self) -> None:
-        """Write its recipe where `flexlora run` is to read it, and take away what would say that it is finished."""
-        write_whole(self.file, yaml.safe_dump(dumped(self.recipe), sort_keys=False, allow_unicode=True, width=100))
+        """Write its recipe where `flexlora run` is to read it, and take away what would say that it is finished.
+
+        A run of a study that has been moved since gets the new place of the adapter that it goes on from.
+        """
+        content = yaml.safe_dump(dumped(self.recipe), sort_keys=False, allow_unicode=True, width=100)
+        if self.follows is not None and self._is_begun():
+            write_whole(self.path / "recipe.yaml", content)
+        write_whole(self.file, content)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         for name in HANDED_OVER:
             (self.path / name).unlink(missing_ok=True)
-
-
-def is_held(run: Path) -> bool:
-    """Whether a process works in a run's directory."""
-    try:
-        with (run / LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def runs_of(study: Study, folder: Path) -> list[Run]:
@@ -252,21 +252,6 @@ def _is_study(folder: Path) -> bool:
     return (folder / "study.yaml").is_file() and (folder / LOCK).exists()
 
 
-@contextmanager
-def locked_study(folder: Path) -> Iterator[None]:
-    """Hold a study's directory, so that two processes never run the same cells.
-
-    Raises:
-        UsageError: another process works in it, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written ({error.strerror}). Choose another --output.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{folder}: another process is running this study; wait for it.") from error
-        yield
+def locked_study(folder: Path) -> AbstractContextManager[None]:
+    """Hold a study's directory, so that two processes never run the same cells; see `locks.held`."""
+    return held(folder / LOCK, "running this study", folder)

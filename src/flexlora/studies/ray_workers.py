@@ -18,7 +18,9 @@ from typing import Any
 from flexlora.errors import UsageError
 from flexlora.execution.ray_connection import connect, import_ray
 from flexlora.execution.ray_node import identity
-from flexlora.studies.folder import Run, is_held
+from flexlora.folder import LOCK
+from flexlora.locks import is_held
+from flexlora.studies.folder import Run
 from flexlora.studies.processes import Order, order, run_to_its_end
 
 RETRIES = 5
@@ -196,11 +198,11 @@ def run_on_node(ordered: Order, output: str, expected: str) -> int:
         raise UsageError(f"a node that joined has {identity()}; the study was started by {expected}")
     if not ordered.log.parent.is_dir():
         raise UsageError(f"{ordered.log.parent}: not seen on {os.uname().nodename}; the file system must be shared")
-    held = is_held(Path(output))
+    held = is_held(Path(output) / LOCK)
     until = time.monotonic() + HELD_S
     while held and time.monotonic() < until:  # by what a lost node left
         time.sleep(1)
-        held = is_held(Path(output))
+        held = is_held(Path(output) / LOCK)
     return run_to_its_end(replace(ordered, command=(sys.executable, *ordered.command[1:])))
 
 

@@ -22,7 +22,6 @@ from flexlora.studies.folder import (
     Run,
     begin_study,
     existing_study,
-    is_held,
     locked_study,
     open_study,
     runs_of,
@@ -163,7 +162,7 @@ def _next(waiting: deque[Run], unfinished: Collection[str]) -> Run | None:
     moment; taken out.
     """
     for run in waiting:
-        if run.follows not in unfinished and not is_held(run.path):
+        if run.follows not in unfinished and not run.is_held():
             waiting.remove(run)
             return run
     return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexlora.errors import UsageError
+from flexlora.evaluation.holm import holm
 from flexlora.studies.comparing import first_arm
 from flexlora.studies.findings import AreaDifference, Curve, Point, Tradeoffs
 from flexlora.studies.fronts import (
@@ -68,6 +69,9 @@ def tradeoffs_of(results: Results, study: Study) -> Tradeoffs | None:
             first, second = (_sides(results, places[one], shared, wanted, k) for one in (against, name))
             curve["difference"] = _difference(against, shared, first, second, reference)
         curves.append(curve)
+    differences = {curve["arm"]: curve["difference"] for curve in curves if "difference" in curve}
+    for name, p_corrected in holm({name: one["p_value"] for name, one in differences.items()}).items():
+        differences[name]["p_corrected"] = p_corrected
     return {"gain": list(wanted.gain), "retention": list(wanted.retention), "reference": reference, "curves": curves}
 
 
@@ -164,14 +168,15 @@ def _curve(arm: str, places: Sequence[Place], seeds: list[int], sides: Sides, re
 def _difference(against: str, seeds: list[int], first: Sides, second: Sides, reference: float) -> AreaDifference:
     areas = areas_of(np.stack([points_of(second)]), reference) - areas_of(np.stack([points_of(first)]), reference)
     difference, spread = float(areas[0]), spread_of_difference(first, second, reference)
-    bounds = around(difference, spread, -2.0, 2.0)
+    bounds, p_value = around(difference, spread, -2.0, 2.0), spread.p_value(difference)
     return {
         "against": against,
         "seeds": seeds,
         "difference": difference,
         "low": bounds.low,
         "high": bounds.high,
-        "p_value": spread.p_value(difference),
+        "p_value": p_value,
+        "p_corrected": p_value,
     }
 
 

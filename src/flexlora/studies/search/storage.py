@@ -9,17 +9,17 @@ its folder.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flexlora.errors import FlexError, UsageError
+from flexlora.errors import UsageError
+from flexlora.locks import is_held, waiting
 
 if TYPE_CHECKING:
     import optuna
@@ -99,12 +99,9 @@ def mend(journal: Path) -> None:
         lock.release()
 
 
-@contextmanager
-def claiming(folder: Path) -> Iterator[None]:
+def claiming(folder: Path) -> AbstractContextManager[None]:
     """The lock under which trials are drawn, counted and taken over."""
-    with (folder / ".claim.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return waiting(folder / ".claim.lock")
 
 
 @contextmanager
@@ -112,9 +109,7 @@ def worker(folder: Path) -> Iterator[str]:
     """Be a worker of this folder: its name, and its lock for as long as the block lasts."""
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     path = folder / WORKERS / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with waiting(path):
         try:
             yield name
         finally:
@@ -123,15 +118,7 @@ def worker(folder: Path) -> Iterator[str]:
 
 def is_alive(folder: Path, name: str | None) -> bool:
     """Whether a worker holds its lock."""
-    path = folder / WORKERS / f"{name}.lock"
-    if name is None or not path.is_file():
-        return False
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return name is not None and is_held(folder / WORKERS / f"{name}.lock")
 
 
 def take_over(study: optuna.Study, folder: Path) -> list[int]:
@@ -170,13 +157,6 @@ def sampler(seed: int, drawn: int) -> optuna.samplers.BaseSampler:
     )
 
 
-@contextmanager
-def once(folder: Path, name: str) -> Iterator[None]:
+def once(folder: Path, name: str) -> AbstractContextManager[None]:
     """A lock for what one worker does and the others wait for."""
-    try:
-        lock = (folder / f".{name}.lock").open("w")
-    except OSError as error:
-        raise FlexError(f"{folder}: cannot be written ({error.strerror}).") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return waiting(folder / f".{name}.lock")
