@@ -14,7 +14,9 @@ import pytest
 import yaml
 from constructed import RECIPE, TASKS, base_recipe, cells_for, drawn, study_of, write_base, write_cells, write_run
 from simulated import tolerance
+from typer.testing import CliRunner
 
+from flexlora.cli import app
 from flexlora.errors import FlexError, UsageError
 from flexlora.evaluation.compare import mcnemar
 from flexlora.evaluation.holm import holm
@@ -227,7 +229,7 @@ def test_every_number_can_be_had_again_from_the_compact_file_and_the_plan(
 ) -> None:
     _, findings, results = planted
     write_results(tmp_path / name, results)
-    scores, comparisons, tradeoffs = recompute(tmp_path / name, study_of(**PLAN))
+    scores, comparisons, tradeoffs = numbers_of(load_results(tmp_path / name), study_of(**PLAN))
     assert scores == findings["scores"]
     assert comparisons == findings["comparisons"]
     assert tradeoffs == findings["tradeoffs"]
@@ -247,7 +249,7 @@ def test_many_samples_are_kept_as_numbers_and_pass_at_k_is_recomputed(tmp_path: 
     findings, results = analysed(tmp_path, study, cells)
     write_results(tmp_path / "results.jsonl", results)
     assert '"passes":{"0":[' in (tmp_path / "results.jsonl").read_text()
-    assert recompute(tmp_path / "results.jsonl", study)[1] == findings["comparisons"]
+    assert numbers_of(load_results(tmp_path / "results.jsonl"), study)[1] == findings["comparisons"]
     assert {score["k"] for score in findings["scores"]} == {3}
     assert findings["scores"][0]["estimate"] > 0.5 < findings["scores"][0]["low"] + 0.2
 
@@ -482,7 +484,18 @@ def test_a_folder_is_analysed_as_the_runner_leaves_it(tmp_path: Path) -> None:
     assert findings["comparisons"] == analyse(folder)["comparisons"]
     assert json.loads((folder / "study.json").read_bytes()) == findings
     recomputed = recompute(folder / "results.jsonl", load_study(folder / "study.yaml"))
-    assert recomputed == (findings["scores"], findings["comparisons"], findings["tradeoffs"])
+    for key in ("scores", "comparisons", "tradeoffs", "plan", "finished", "unfinished_bases"):
+        assert recomputed[key] == findings[key]
+    assert [{**one, "cost": None} for one in recomputed["configurations"]] == [
+        {**one, "cost": None} for one in findings["configurations"]
+    ]
+    other = load_study(folder / "study.yaml").model_copy(update={"name": "other"})
+    with pytest.raises(UsageError, match=r"holds the study .* and the plan is of 'other'"):
+        recompute(folder / "results.jsonl", other)
+    shown = CliRunner().invoke(app, ["study", "report", str(folder / "results.jsonl")])
+    assert shown.exit_code == 0, shown.output
+    assert "3 of 4 cells are finished" in shown.output
+    assert not (folder / "report.html").exists()
     recipe = folder / "cells" / cells[0].name / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("max_new_tokens: ", "max_new_tokens: 1"))
     assert analyse(folder)["finished"] == 2, "a cell of another recipe is none of this study's"

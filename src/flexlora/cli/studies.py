@@ -11,7 +11,9 @@ from flexlora.cli.options import JsonOption, SandboxOption, print_json
 from flexlora.errors import UsageError
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study's file, or the name of a packaged one.")]
-FolderArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="The directory of a study.")]
+ResultsArgument = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="The directory of a study, or its results.jsonl, packed or not.")
+]
 
 
 def run(
@@ -66,8 +68,23 @@ def run(
     _show(folder, findings, as_json)
 
 
-def report(study: FolderArgument, as_json: JsonOption = False) -> None:
-    """Analyse a study, also a half-finished one, and write its page, figures and tables."""
+def report(
+    study: ResultsArgument,
+    plan: Annotated[
+        str | None,
+        typer.Option("--plan", help="With results.jsonl: the study's file or name (default: study.yaml beside it)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Analyse a study, also a half-finished one, and write its page, figures and tables; or print what results show."""
+    if study.is_file():
+        from flexlora.studies.analysis import recompute
+        from flexlora.studies.files import load_study
+
+        _print(recompute(study, load_study(plan or str(study.with_name("study.yaml")))), as_json)
+        return
+    if plan:
+        raise UsageError("--plan goes with results.jsonl; a study's directory has its own.")
     from flexlora.studies.running import report_study
 
     _show(study, report_study(study), as_json)
@@ -89,14 +106,20 @@ def listing(as_json: JsonOption = False) -> None:
 def _show(folder: Path, findings: Any, as_json: bool) -> None:
     """Print the findings, and end with an error where cells have failed."""
     from flexlora.progress import say
-    from flexlora.report.study_terminal import print_findings
     from flexlora.studies.running import listed
+
+    _print(findings, as_json)
+    if not as_json:
+        typer.echo(f"report: {folder / 'report.html'}")
+    if failures := findings["failures"]:
+        say(f"{len(failures)} runs failed; running the study again tries them again:\n{listed(failures)}")
+        raise typer.Exit(1)
+
+
+def _print(findings: Any, as_json: bool) -> None:
+    from flexlora.report.study_terminal import print_findings
 
     if as_json:
         print_json(findings)
     else:
         print_findings(findings)
-        typer.echo(f"report: {folder / 'report.html'}")
-    if failures := findings["failures"]:
-        say(f"{len(failures)} runs failed; running the study again tries them again:\n{listed(failures)}")
-        raise typer.Exit(1)

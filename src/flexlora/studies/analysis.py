@@ -52,13 +52,22 @@ def write_findings(folder: Path) -> Findings:
     return findings
 
 
-def recompute(results_file: Path, study: Study) -> Numbers:
-    """Scores, comparisons and trade-offs from a study's compact results (`results.jsonl`, or packed) and plan alone.
+def recompute(results_file: Path, study: Study) -> Findings:
+    """What a study shows, from its compact results (`results.jsonl`, or packed) and plan alone.
+
+    Costs, failures and provenance are in neither; a cell with answers counts as finished.
 
     Raises:
-        UsageError: the file is missing or damaged, or the plan names what it does not have.
+        UsageError: the file is missing, damaged or of another study, or the plan names what it does not have.
     """
-    return numbers_of(load_results(results_file), study)
+    results = load_results(results_file)
+    if results.study != study.name:
+        raise UsageError(f"{results_file}: holds the study {results.study!r}, and the plan is of {study.name!r}.")
+    had = {(config, seed) for (config, _, _), answers in results.answers.items() for seed in answers.passes}
+    cells, bases = cells_of(study), bases_of(study)
+    there = {cell_path(cell) for cell in cells if (cell.config, cell.seed) in had}
+    there |= {base_path(name) for name in bases if name in results.configurations}
+    return _findings(study, cells, bases, there, results)
 
 
 def numbers_of(results: Results, study: Study) -> Numbers:
@@ -85,6 +94,19 @@ def analyse_cells(
     if not cells:
         raise UsageError(f"{folder}: the study has no cells; give it an arm and a seed.")
     results = read_cells(study.name, folder, cells, bases, there)
+    return _findings(study, cells, bases, there, results, folder, failures), results
+
+
+def _findings(
+    study: Study,
+    cells: Sequence[Cell],
+    bases: Mapping[str, Recipe],
+    there: Set[str],
+    results: Results,
+    folder: Path | None = None,
+    failures: Sequence[Failure] = (),
+) -> Findings:
+    """Of these answers; without a folder there are no costs and no provenance."""
     scores, comparisons, tradeoffs = numbers_of(results, study)
     finished = [cell for cell in cells if cell_path(cell) in there]
     models = {cell.config: cell.recipe.model for cell in cells} | {name: base.model for name, base in bases.items()}
@@ -93,6 +115,7 @@ def analyse_cells(
         for name in dict.fromkeys(cell.config for cell in finished)
     }
     all_models = list(dict.fromkeys(cell.recipe.model for cell in cells))
+    there_of_bases = [name for name in bases if base_path(name) in there]
     return {
         "schema": SCHEMA,
         "name": study.name,
@@ -107,11 +130,11 @@ def analyse_cells(
         "tradeoffs": tradeoffs,
         "paper": paper_rows(study, results, trained, models),
         "failures": list(failures),
-        "unfinished_bases": [name for name in bases if base_path(name) not in there],
+        "unfinished_bases": [name for name in bases if name not in there_of_bases],
         "cells": len(cells),
         "finished": len(finished),
-        "provenance": _provenance(folder, finished, [name for name in bases if base_path(name) in there]),
-    }, results
+        "provenance": {} if folder is None else _provenance(folder, finished, there_of_bases),
+    }
 
 
 def _analysed(folder: Path) -> tuple[Findings, Results]:
@@ -122,11 +145,13 @@ def _analysed(folder: Path) -> tuple[Findings, Results]:
     return analyse_cells(study, folder, cells_of(study), bases_of(study), there, failures)
 
 
-def _training(folder: Path, cell: Cell) -> Any:
-    return training_of(folder / cell_path(cell), cell.arm)
+def _training(folder: Path | None, cell: Cell) -> Any:
+    return None if folder is None else training_of(folder / cell_path(cell), cell.arm)
 
 
-def _configurations(study: Study, folder: Path, cells: Sequence[Cell], finished: Set[str]) -> list[Configuration]:
+def _configurations(
+    study: Study, folder: Path | None, cells: Sequence[Cell], finished: Set[str]
+) -> list[Configuration]:
     by_name: dict[str, list[Cell]] = {}
     for cell in cells:
         by_name.setdefault(cell.config, []).append(cell)
@@ -142,7 +167,7 @@ def _configurations(study: Study, folder: Path, cells: Sequence[Cell], finished:
             "cells": {str(cell.seed): cell_path(cell) for cell in own},
             "confirmatory": name in study.analysis.confirmatory,
         }
-        if done:
+        if done and folder is not None:
             one["cost"] = cost_of([folder / cell_path(cell) for cell in done], own[0].arm)
         found.append(one)
     return found
