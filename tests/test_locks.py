@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def test_who_waits_gets_it_when_it_is_let_go(tmp_path: Path) -> None:
     assert done.is_set()
 
 
+def test_asking_whether_it_is_held_keeps_nobody_from_holding_it(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    lock.touch()
+    with lock.open("rb") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.01, asking.close).start()
+        with held(lock, "working here"):
+            assert is_held(lock)
+
+
 def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
@@ -48,3 +59,5 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
         held(tmp_path / "file" / "results.jsonl", "writing"),
     ):
         pass
+    with pytest.raises(UsageError, match="cannot be read"):
+        is_held(tmp_path / "file" / "results.jsonl")

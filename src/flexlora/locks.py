@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from flexlora.errors import UsageError
+
+ATTEMPTS = 5
 
 
 @contextmanager
@@ -23,10 +26,8 @@ def held(file: Path, busy: str, of: Path | None = None) -> Iterator[None]:
         UsageError: another process holds it, or it cannot be written.
     """
     with _opened(file, of or file) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{of or file}: another process is {busy}; wait for it.") from error
+        if not _taken(lock):
+            raise UsageError(f"{of or file}: another process is {busy}; wait for it.")
         yield
 
 
@@ -43,14 +44,32 @@ def waiting(file: Path) -> Iterator[None]:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a process holds a file; not where there is none."""
+    """Whether a process holds a file; not where there is none.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
-        with file.open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with file.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror}).") from error
+    return False
+
+
+def _taken(lock: IO[bytes]) -> bool:
+    """Whether it could be taken; asked again for a moment, since `is_held` of another process takes it for one."""
+    for _ in range(ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return True
     return False
 
 

@@ -148,11 +148,13 @@ def test_configurations_are_checked_as_arms_of_one_run(folder: Path) -> None:
 def test_workers_fit_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flexlora.studies.workers.cores", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    huge = local_workers(None, 10**15, "bubblewrap")
+    huge = local_workers(None, 10**15, "bubblewrap", 9)
     assert (huge.count, huge.threads) == (1, 4), "memory holds no second one"
-    assert local_workers(3, 10**15, "bubblewrap").threads == 1
+    assert local_workers(3, 10**15, "bubblewrap", 9).threads == 1
+    assert (last := local_workers(None, 10**6, "bubblewrap", 1)).count == 1, "no more than there is to do"
+    assert last.threads == 4
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert local_workers(None, 10**15, "bubblewrap").count == 2, "one for each GPU"
+    assert local_workers(None, 10**15, "bubblewrap", 9).count == 2, "one for each GPU"
 
 
 def test_last_words_are_the_error_and_not_the_progress(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from flexlora.data.mixture import load_examples
 from flexlora.recipe import Recipe, find, from_dict, merged, packaged, parse_override, read_yaml
 from flexlora.studies.schema import Study
+from flexlora.tiny.pretraining import WIDTH
 
 ROOT = Path(str(resources.files("flexlora") / "recipes" / "studies"))
 STUDIES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(ROOT.rglob("*.yaml"))}
@@ -61,12 +62,24 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 def test_they_are_all_there_for_code_llama_and_for_the_tiny_model() -> None:
     for_any_model = {"paper-table2", "paper-table3", "paper-rounds", "controls"}
     assert for_any_model | {f"tiny/{name}" for name in for_any_model} <= STUDIES.keys()
-    assert {"evidence", "evidence-small", "evidence-tradeoff"} <= STUDIES.keys()
+    assert {"evidence", "evidence-larger", "evidence-small", "evidence-tradeoff"} <= STUDIES.keys()
+    others = dict.fromkeys(for_any_model, "codellama/CodeLlama-7b-hf") | {"evidence-larger": "runs/larger-model"}
     for name in STUDIES:
         found, model = study(name), base_of(study(name))["model"]
-        assert model == ("codellama/CodeLlama-7b-hf" if name in for_any_model else "tiny"), name
+        assert model == others.get(name, "tiny"), name
         assert found.description, name
         assert not found.paper or found.paper.model == model, name
+
+
+def test_the_larger_study_asks_what_evidence_asks() -> None:
+    one, larger = study("evidence"), study("evidence-larger")
+    assert larger.arms == {name: one.arms[name] for name in one.analysis.confirmatory}
+    assert larger.analysis == one.analysis
+    assert larger.seeds == one.seeds
+    theirs, ours = base_of(one), base_of(larger)
+    assert ours["optimizer"].pop("learning_rate") / theirs["optimizer"].pop("learning_rate") == WIDTH / 384
+    for key in ("data", "lora", "optimizer", "penalty", "tasks"):
+        assert ours[key] == theirs[key], key
 
 
 def test_studies_are_no_recipes() -> None:

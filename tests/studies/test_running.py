@@ -89,6 +89,29 @@ def test_a_failed_run_is_listed_keeps_no_other_and_is_tried_again(
     assert begun(tmp_path / "out") == {"base": 1, "a,seed=0": 2, "b,seed=0": 1, "a,seed=1": 1, "b,seed=1": 2}
 
 
+def test_a_run_whose_files_cannot_be_written_keeps_no_other_from_running(study: Study, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "out" / "cells" / "a,seed=0" / "report.html"
+    with locked_study(tmp_path / "out"):
+        begin_study(study, tmp_path / "out")
+    in_the_way.mkdir(parents=True)
+    running.run_study(study, tmp_path / "out", workers=1)
+    (failure,) = running.Events(tmp_path / "out").failures()
+    assert failure["cell"] == "a,seed=0"
+    assert "report.html" in failure["error"]
+    assert begun(tmp_path / "out") == {"base": 1, "b,seed=0": 1, "a,seed=1": 1, "b,seed=1": 1}
+    in_the_way.rmdir()
+    running.run_study(study, tmp_path / "out", workers=1)
+    assert running.Events(tmp_path / "out").failures() == []
+
+
+def test_a_copy_without_hidden_files_is_still_a_study(study: Study, tmp_path: Path) -> None:
+    running.run_study(study, tmp_path / "out", workers=2)
+    (tmp_path / "out" / ".lock").unlink()
+    (tmp_path / "out").rename(tmp_path / "copy")
+    assert folder_of(str(tmp_path / "copy")) == tmp_path / "copy"
+    running.report_study(tmp_path / "copy")
+
+
 def test_without_one_finished_cell_there_is_nothing_to_show(
     study: Study, tmp_path: Path, tell: Callable[[str, str], None]
 ) -> None:

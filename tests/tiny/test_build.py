@@ -103,6 +103,25 @@ def test_a_build_is_whole_and_goes_on_where_it_stopped(tmp_path: Path, monkeypat
         embedded.build(tmp_path / "mine", plan)
 
 
+def test_other_sizes_are_of_the_same_shape_and_learn_at_a_rate_for_their_width(
+    tokenizer, tmp_path: Path, monkeypatch
+) -> None:
+    plan, rates = Plan(seed=3, steps=1, variant="clean", width=96, layers=2), []
+    monkeypatch.setattr(pretraining, "batches", lambda *_: iter([pretraining._padded([([1, 2, 3], [1, 2, 3])], 0)]))
+    monkeypatch.setattr(pretraining, "_rate", lambda step, steps: 1e-3)
+    made = pretraining._optimizers
+    monkeypatch.setattr(pretraining, "_optimizers", lambda model: rates.extend(made(model)) or rates)
+    model, _ = pretrain(tokenizer, plan, CPU, tmp_path / "state.pt")
+    assert {group["lr"] for optimizer in rates for group in optimizer.param_groups} == {2e-3}
+    config = model.config
+    assert (config.hidden_size, config.num_hidden_layers, config.intermediate_size) == (96, 2, 256)
+    assert config.hidden_size / config.num_attention_heads == 48
+    assert str(plan).endswith(", 96 wide, 2 layers")
+    assert "wide" not in str(SHORT)
+    with pytest.raises(UsageError, match="width 100: .* take a multiple, such as 96"):
+        Plan(seed=3, steps=1, variant="clean", width=100)
+
+
 def test_the_packaged_model_is_small_and_says_how_it_was_made() -> None:
     assert sum(path.stat().st_size for path in TINY_MODEL.iterdir()) < 10_000_000
     made = json.loads((TINY_MODEL / "config.json").read_text())[embedded.MADE]

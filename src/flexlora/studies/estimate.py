@@ -160,9 +160,9 @@ def estimate_study(
     runs = runs_of(study, folder)
     finished = {run.name: not overwrite and run.is_finished() for run in runs}
     work = {run.name: _work_of(run, checked) for run in runs}
-    count, threads, where = _workers(executor, workers, checked, sandbox, folder)
-    known = {} if overwrite else Events(folder).seconds()
     waiting = [run.name for run in runs if not finished[run.name]]
+    count, threads, where = _workers(executor, workers, checked, sandbox, folder, len(waiting))
+    known = {} if overwrite else Events(folder).seconds()
     configs = {run.name: run.config for run in runs}
     rates: dict[str, Rates] = {}
     if of_cells := [name for name in known if configs.get(name, "base") != "base"]:
@@ -201,11 +201,11 @@ def estimate_study(
 
 
 def _workers(
-    executor: Executor, wanted: int | None, checked: Checked, sandbox: str, folder: Path
+    executor: Executor, wanted: int | None, checked: Checked, sandbox: str, folder: Path, runs: int
 ) -> tuple[int, int, str]:
     """Runs at a time, threads of each, and who runs them."""
     if executor == "local":
-        local = local_workers(wanted, checked.parameters, sandbox)
+        local = local_workers(wanted, checked.parameters, sandbox, runs)
         return local.count, local.threads, local.words()
     from flexlora.studies.ray_workers import RayWorkers
 

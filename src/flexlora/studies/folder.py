@@ -249,7 +249,8 @@ def folder_of(study: str) -> Path | None:
 
 def _is_study(folder: Path) -> bool:
     """A folder that merely holds somebody's study.yaml is none."""
-    return (folder / "study.yaml").is_file() and (folder / LOCK).exists()
+    ours = (LOCK, "events.jsonl")  # the first is lost where a copy leaves hidden files out
+    return (folder / "study.yaml").is_file() and any((folder / name).exists() for name in ours)
 
 
 def locked_study(folder: Path) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from flexlora.errors import FlexError
@@ -67,12 +68,14 @@ def run_study(
         overwrite = overwrite or (folder / OVERWRITING).exists()  # an earlier one was stopped amid its deleting
         runs = runs_of(study, folder)
         todo = runs if overwrite else [run for run in runs if not run.is_finished()]
-        if todo:
-            say(f"study {study.name}: {len(runs)} runs, {len(runs) - len(todo)} finished; checking")
-            checked = check_study(study, sandbox)
-            with_them = _workers(executor, workers, checked.parameters, sandbox, folder)
-        begin_study(study, folder, overwrite)
-        failures = _work(runs, todo, with_them, Events(folder)) if todo else []
+        with ExitStack() as stack:
+            if todo:
+                say(f"study {study.name}: {len(runs)} runs, {len(runs) - len(todo)} finished; checking")
+                checked = check_study(study, sandbox)
+                with_them = _workers(executor, workers, checked.parameters, sandbox, folder, len(todo))
+                stack.enter_context(closing(with_them))
+            begin_study(study, folder, overwrite)
+            failures = _work(runs, todo, with_them, Events(folder)) if todo else []
         if not any(run.is_finished() for run in runs if run.config != "base"):
             raise FlexError(f"{folder}: no cell could be finished.\n{listed(failures)}")
         return write_all(folder)
@@ -112,9 +115,11 @@ def listed(failures: Sequence[Failure]) -> str:
     return "\n".join(blocks)
 
 
-def _workers(executor: Executor, count: int | None, parameters: int | None, sandbox: str, folder: Path) -> Workers:
+def _workers(
+    executor: Executor, count: int | None, parameters: int | None, sandbox: str, folder: Path, runs: int
+) -> Workers:
     if executor == "local":
-        return local_workers(count, parameters, sandbox)
+        return local_workers(count, parameters, sandbox, runs)
     from flexlora.studies.ray_workers import RayWorkers
 
     return RayWorkers(count, sandbox, folder)
@@ -126,34 +131,33 @@ def _work(runs: Sequence[Run], todo: Sequence[Run], workers: Workers, events: Ev
     unfinished = {run.name for run in todo}
     held_since: float | None = None
     with Progress(runs, todo, workers, events) as progress:
-        try:
-            while waiting or begun:
-                while len(begun) < workers.count and (run := _next(waiting, unfinished)) is not None:
-                    resumed = (run.path / "recipe.yaml").exists()
+        while waiting or begun:
+            while len(begun) < workers.count and (run := _next(waiting, unfinished)) is not None:
+                held_since = None
+                resumed = (run.path / "recipe.yaml").exists()
+                try:
                     run.prepare()
                     events.add(run.name, "started", resumed=resumed)
                     workers.start(run)
-                    begun[run.name] = time.monotonic(), resumed
-                    held_since = None
-                    progress.started(run)
-                for run, exit_code in workers.ended():
-                    since, resumed = begun.pop(run.name)
-                    if _record(run, exit_code, time.monotonic() - since, resumed, events, progress):
-                        unfinished.discard(run.name)
-                    else:
-                        _give_up(run, waiting, events, progress)
-                held_since = (held_since or time.monotonic()) if waiting and not begun else None
-                if held_since is not None and time.monotonic() - held_since > HELD_S:
-                    run = next(run for run in waiting if run.follows not in unfinished)
-                    waiting.remove(run)
-                    error = f"another process is working in {run.path}; wait for it, or end it"
-                    events.add(run.name, "failed", error=error, resumed=True, wall_s=0.0)
-                    progress.failed(run, error)
+                except (OSError, FlexError) as error:  # of its files; other runs can go on
+                    _fail(run, str(error), waiting, events, progress)
+                    continue
+                begun[run.name] = time.monotonic(), resumed
+                progress.started(run)
+            for run, exit_code in workers.ended():
+                since, resumed = begun.pop(run.name)
+                if _record(run, exit_code, time.monotonic() - since, resumed, events, progress):
+                    unfinished.discard(run.name)
+                else:
                     _give_up(run, waiting, events, progress)
-                progress.refresh()
-                time.sleep(POLL_S)
-        finally:
-            workers.close()
+            held_since = (held_since or time.monotonic()) if waiting and not begun else None
+            if held_since is not None and time.monotonic() - held_since > HELD_S:
+                run = next(run for run in waiting if run.follows not in unfinished)
+                waiting.remove(run)
+                busy = f"another process is working in {run.path}; wait for it, or end it"
+                _fail(run, busy, waiting, events, progress)
+            progress.refresh()
+            time.sleep(POLL_S)
     return events.failures({run.name for run in runs if run.is_finished()})
 
 
@@ -166,6 +170,13 @@ def _next(waiting: deque[Run], unfinished: Collection[str]) -> Run | None:
             waiting.remove(run)
             return run
     return None
+
+
+def _fail(run: Run, error: str, waiting: deque[Run], events: Events, progress: Progress) -> None:
+    """Take note of a run that could not be started."""
+    events.add(run.name, "failed", error=error, resumed=True, wall_s=0.0)
+    progress.failed(run, error)
+    _give_up(run, waiting, events, progress)
 
 
 def _give_up(failed: Run, waiting: deque[Run], events: Events, progress: Progress) -> None:

@@ -78,12 +78,13 @@ class LocalWorkers:
         self._running.clear()
 
 
-def local_workers(wanted: int | None, parameters: int | None, sandbox: str) -> LocalWorkers:
-    """As many as were asked for; by default one for each GPU, else as cores and memory allow.
+def local_workers(wanted: int | None, parameters: int | None, sandbox: str, runs: int) -> LocalWorkers:
+    """As many as were asked for; by default one for each GPU, else as cores and memory allow; no more than runs.
 
     Args:
         wanted: None for the default.
         parameters: of the largest model, where it is known.
+        runs: how many are to be run.
 
     Raises:
         UsageError: fewer than one.
@@ -91,7 +92,8 @@ def local_workers(wanted: int | None, parameters: int | None, sandbox: str) -> L
     if wanted is not None and wanted < 1:
         raise UsageError(f"--workers {wanted}: at least one is needed.")
     gpus = visible_gpus()
-    return LocalWorkers(wanted or len(gpus) or min(cores(), _that_memory_holds(parameters)), gpus, sandbox)
+    count = wanted or len(gpus) or min(cores(), _that_memory_holds(parameters))
+    return LocalWorkers(max(1, min(count, runs)), gpus, sandbox)
 
 
 def cores() -> int:

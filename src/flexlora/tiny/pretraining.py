@@ -105,7 +105,7 @@ def pretrain(
         begun, losses = saved["step"], saved["losses"]
     with bar("build the tiny model", plan.steps, done=begun) as advance:
         for step, batch in enumerate(itertools.islice(batches(tokenizer, plan), begun, plan.steps), begun + 1):
-            rate = _rate(step, plan.steps) * WIDTH / plan.width
+            rate = _rate(step, plan.steps) * (WIDTH / plan.width)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
             loss = model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss
