@@ -13,6 +13,7 @@ from flexlora import capabilities, recipe
 from flexlora.cli import app
 from flexlora.data.family import MEANING
 from flexlora.data.tasks import FAMILIES
+from flexlora.studies import schema
 
 REFERENCE = Path(__file__).parent / "reference"
 SECTIONS: dict[str, type[recipe.Section]] = {
@@ -32,6 +33,13 @@ SECTIONS: dict[str, type[recipe.Section]] = {
     "tokenizer": recipe.Tokenizer,
     "execution": recipe.Execution,
 }
+STUDY_SECTIONS: dict[str, type[recipe.Section]] = {
+    "analysis": schema.Analysis,
+    "analysis.primary": schema.Primary,
+    "analysis.tradeoff": schema.Tradeoff,
+    "paper": schema.Paper,
+    "paper.figures": schema.PaperFigure,
+}
 
 
 def recipe_page() -> str:
@@ -49,6 +57,18 @@ def recipe_page() -> str:
         "\nAn arm may override: " + ", ".join(f"`{key}`" for key in recipe.ARM_KEYS) + ".\n",
     ]
     for key, section in SECTIONS.items():
+        parts += [f"\n## {key}\n", (section.__doc__ or "").strip().splitlines()[0] + "\n", table(section)]
+    return "\n".join(parts) + "\n"
+
+
+def study_page() -> str:
+    """All keys of a study."""
+    parts = [
+        "# Study keys\n",
+        "Generated from the code. What they mean together: [studies](../studies.md). `--set key=value` sets them.\n",
+        table(schema.Study),
+    ]
+    for key, section in STUDY_SECTIONS.items():
         parts += [f"\n## {key}\n", (section.__doc__ or "").strip().splitlines()[0] + "\n", table(section)]
     return "\n".join(parts) + "\n"
 
@@ -156,6 +176,7 @@ def commands(group: Any, prefix: str) -> list[tuple[str, Any]]:
 if __name__ == "__main__":
     REFERENCE.mkdir(exist_ok=True)
     (REFERENCE / "recipe.md").write_text(recipe_page())
+    (REFERENCE / "study.md").write_text(study_page())
     (REFERENCE / "commands.md").write_text(commands_page())
     (REFERENCE / "capabilities.md").write_text(capabilities_page())
     (REFERENCE / "tasks.md").write_text(tasks_page())

@@ -118,7 +118,7 @@ def test_other_sizes_are_of_the_same_shape_and_learn_at_a_rate_for_their_width(
     assert config.hidden_size / config.num_attention_heads == 48
     assert str(plan).endswith(", 96 wide, 2 layers")
     assert "wide" not in str(SHORT)
-    with pytest.raises(UsageError, match="width 100: .* take a multiple, such as 96"):
+    with pytest.raises(UsageError, match=r"width 100: .* take a multiple, such as 96"):
         Plan(seed=3, steps=1, variant="clean", width=100)
 
 
