@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from flexlora import pipeline
+from flexlora.cli import app
 from flexlora.evaluation.schema import read_summary
 from flexlora.recipe import Recipe
 from flexlora.studies import checking, running
 from flexlora.studies.events import Events
-from flexlora.studies.files import load_study
 from flexlora.studies.folder import Run, existing_study, runs_of
 
 STUDY = {
@@ -72,8 +73,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(running, "_workers", lambda *_: InThisProcess())
         patched.setattr(checking, "_planned", planned)
-        patched.setattr(running, "write_all", lambda folder: {"failures": []})
-        running.run_study(load_study(folder / "small.yaml"), folder / "out")
+        options = [str(folder / "small.yaml"), "--output", str(folder / "out")]
+        done = CliRunner().invoke(app, ["study", "run", *options])
+    assert done.exit_code == 0, done.output
+    assert "small, primary comparison: factors against none" in done.output
     return folder / "out"
 
 
@@ -98,24 +101,24 @@ def test_cells_are_ordinary_runs_that_share_their_base(whole: Path) -> None:
 
 @pytest.mark.slow
 def test_what_they_show_is_written_and_written_again(whole: Path) -> None:
-    findings = running.report_study(whole)
-    assert (findings["cells"], findings["finished"]) == (4, 4)
-    assert json.loads((whole / "study.json").read_text())["name"] == "small"
-    before = (whole / "study.json").read_bytes()
-    for file in ("study.json", "report.html"):
-        (whole / file).unlink()
+    findings = json.loads((whole / "study.json").read_text())
+    assert (findings["name"], findings["cells"], findings["finished"]) == ("small", 4, 4)
+    written = {name: (whole / name).read_bytes() for name in ("study.json", "results.jsonl", "report.html")}
+    for name in written:
+        (whole / name).unlink()
     running.report_study(whole)
-    assert (whole / "study.json").read_bytes() == before
-    assert (whole / "report.html").stat().st_size > 0
+    assert {name: (whole / name).read_bytes() for name in written} == written
 
 
 @pytest.mark.thorough
 @pytest.mark.slow
-def test_the_same_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "write_all", lambda folder: {"failures": []})
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
-    study = load_study(tmp_path / "small.yaml")
-    running.run_study(study, tmp_path / "out", workers=2)
-    assert all(run.is_finished() for run in runs_of(study, tmp_path / "out"))
+def test_the_small_evidence_in_processes_of_its_own(tmp_path: Path) -> None:
+    settings = ["train.max_steps=2", "train.eval_steps=1", "train.save_steps=2", "sampling.max_new_tokens=20"]
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    done = CliRunner().invoke(app, ["study", "run", "evidence-small", *overrides, "--output", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["finished"] == 7
+    assert (tmp_path / "out" / "report.html").stat().st_size > 0
+    assert all(run.is_finished() for run in runs_of(existing_study(tmp_path / "out"), tmp_path / "out"))
     assert "probe none" in (tmp_path / "out" / "logs" / "none,seed=0.log").read_text()
     assert "probe none" not in (tmp_path / "out" / "logs" / "none,seed=1.log").read_text(), "once a configuration"
