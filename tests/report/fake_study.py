@@ -343,6 +343,30 @@ def _point(name: str, variant: str, strength: float, solved: dict[tuple[str, str
     }
 
 
+def over_two_bases(findings: Findings) -> Findings:
+    """The findings with all scores and comparisons twice: over `base,model=a` and over `base,model=b`."""
+
+    def called(name: str, model: str) -> str:
+        return f"base,model={model}" if name == "base" else f"{name} model={model}"
+
+    return {
+        **findings,
+        "configurations": [
+            {**one, "name": called(one["name"], model), "point": {**one["point"], "model": model}}
+            for model in "ab"
+            for one in findings["configurations"]
+        ],
+        "keys": {**findings["keys"], "model": "model"},
+        "models": ["a", "b"],
+        "scores": [{**one, "config": called(one["config"], model)} for model in "ab" for one in findings["scores"]],
+        "comparisons": [
+            {**one, "config": called(one["config"], model), "against": called(one["against"], model)}
+            for model in "ab"
+            for one in findings["comparisons"]
+        ],
+    }
+
+
 def named(findings: Findings, names: Sequence[str]) -> Findings:
     """The findings with these configurations only."""
     kept = [one for one in findings["configurations"] if one["name"] in names]

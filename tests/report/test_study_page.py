@@ -1,12 +1,13 @@
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chromium import Opened
-from fake_study import HOSTILE, make_study
+from fake_study import HOSTILE, make_study, over_two_bases
 from test_page import Page
 
 from flexlora.evaluation.published import CAVEATS
@@ -14,6 +15,7 @@ from flexlora.files import write_json
 from flexlora.report import study_words as words
 from flexlora.report.study_curves import grid_panels, numeric_keys, tradeoff_panel
 from flexlora.report.study_figures import difference_figures, score_figures
+from flexlora.report.study_flips import study_flips
 from flexlora.report.study_page import write_study_report
 from flexlora.report.study_training import study_spectra, training_panels
 from flexlora.studies.findings import Findings
@@ -106,6 +108,39 @@ def test_both_programs_of_a_flipped_problem_are_of_one_seed(study: Study) -> Non
                 assert [
                     name for name, value in left["facts"] if name == "seed" and [name, value] in right["facts"]
                 ] == ["seed"]
+
+
+def test_programs_that_flipped_against_one_of_two_bases_are_shown(study: Study, tmp_path: Path) -> None:
+    shutil.copytree(study[0] / "cells", tmp_path / "cells")
+    for model in "ab":
+        shutil.copytree(study[0] / "bases" / "base", tmp_path / "bases" / f"base,model={model}")
+    samples = tmp_path / "bases" / "base,model=b" / "base" / "tiny--A--java" / "samples.jsonl"
+    samples.write_text(samples.read_text().replace("    total = ", "    b = total = "))
+    of_two = over_two_bases(study[1])
+    for model in "ab":
+        comparisons = [one for one in of_two["comparisons"] if one["against"] == f"base,model={model}"]
+        flips = study_flips(tmp_path, {**of_two, "comparisons": comparisons})
+        shown = {flip["name"]: flip["pairs"] for flip in flips.flips}
+        java = next(one for one in comparisons if one["task"] == "tiny/A/java" and one["lost"])
+        pairs = shown[f"{java['config']} against base,model={model}, tiny/A/java"]
+        assert [pair["id"] for pair in pairs] == java["gained"] + java["lost"]
+        bases = [flips.samples[pair["left"]] for pair in pairs]
+        assert {one["completion"].startswith("    b = ") for one in bases} == {model == "b"}
+
+
+def test_a_line_is_called_the_base_only_where_there_is_one(study: Study, tmp_path: Path) -> None:
+    of_two = over_two_bases(study[1])
+    waiting: Findings = {**study[1], "unfinished_bases": ["base,model=b"]}
+    for findings, one_base in ((study[1], True), (of_two, False), (waiting, False)):
+        groups = [group for figure in score_figures(findings) for group in figure.groups]
+        assert {group.line is not None for group in groups} == {one_base}
+        _, panels = grid_panels(findings, "penalty.lam")
+        assert any(panel.level is not None for panel in panels) == one_base
+    caption = "dashed line is the base"
+    assert html_of(study).count(caption) == 2
+    html = write_study_report(tmp_path, of_two).read_text("utf-8")
+    assert caption not in html
+    assert "Small strokes are seeds." in html
 
 
 def test_a_study_of_which_nothing_is_finished_renders(study: Study, tmp_path: Path) -> None:

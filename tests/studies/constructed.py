@@ -14,7 +14,10 @@ from flexlora.evaluation import Entry, score_run
 from flexlora.files import append_jsonl, write_json, write_whole
 from flexlora.folder import RunFolder, begin
 from flexlora.recipe import Recipe, from_dict
+from flexlora.studies.analysis import analyse_cells
 from flexlora.studies.cells import Cell
+from flexlora.studies.findings import Findings
+from flexlora.studies.results import Results
 from flexlora.studies.schema import Study
 
 TASKS = {"tiny/A/py": "py", "tiny/A/java": "java"}
@@ -22,6 +25,20 @@ RECIPE: dict[str, Any] = {
     "model": "tiny",
     "data": [{"dataset": "tiny/B1/py"}],
     "tasks": [{"name": name, "limit": 60} for name in TASKS],
+}
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "none": ("none", {}),
+    "factors": ("factors", {}),
+    "permuted": ("permuted", {}),
+}
+PLAN: dict[str, Any] = {
+    "arms": {"none": {}, "factors": {}, "permuted": {}},
+    "analysis": {
+        "against": ["none"],
+        "primary": {"config": "factors", "against": "permuted", "tasks": ["tiny/A/py", "tiny/A/java"]},
+        "confirmatory": ["factors", "permuted"],
+        "tradeoff": {"gain": ["tiny/A/py"], "retention": ["tiny/A/java"]},
+    },
 }
 Counts = npt.NDArray[np.int64]
 Draw = Callable[[str, str, str, int], Counts]
@@ -132,3 +149,26 @@ def drawn(
         return generator.binomial(samples, np.clip(ease[task] + shift, 0.02, 0.98))
 
     return draw
+
+
+def analysed(folder: Path, study: Study, cells: list[Cell]) -> tuple[Findings, Results]:
+    """What the finished ones of these cells show, and their answers."""
+    there = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/report.html")}
+    return analyse_cells(study, folder, cells, {"base": base_recipe()}, there)
+
+
+def made(folder: Path, effects: dict[str, float], seeds: int = 4, **how: Any) -> tuple[Findings, Results]:
+    """A whole study by PLAN, of these shifts: arm -> share."""
+    cells = cells_for(ARMS, seeds)
+    draw = drawn({name: effects.get(name, 0.0) for name in ARMS}, **how)
+    write_base(folder, draw)
+    write_cells(folder, cells, draw)
+    return analysed(folder, study_of(**PLAN), cells)
+
+
+def rewritten(folder: Path, cell: str, change: Any) -> None:
+    """A cell's summary with something else in it."""
+    path = folder / "cells" / cell / "summary.json"
+    summary = json.loads(path.read_bytes())
+    change(summary)
+    write_json(path, summary)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flexlora.report import words
 from flexlora.report.curves import Curve, Mark, Panel, nice
-from flexlora.report.study_words import side
+from flexlora.report.study_words import only_base, side
 
 if TYPE_CHECKING:
     from flexlora.studies.findings import Configuration, Findings, StudyScore, Tradeoffs
@@ -26,7 +26,8 @@ def grid_panels(findings: Findings, key: str) -> tuple[list[str], list[Panel]]:
     """Scores over one key of the grid: the names of the curves, then a panel a task.
 
     A curve is an arm with all its other keys alike. Values stand at even distances, so that 0 and powers of ten are as
-    readable as any; a configuration without the key is a level line, since nothing of it changes.
+    readable as any; a configuration without the key is a level line, since nothing of it changes. The base is a line
+    where all stand over one.
     """
     values = _values(findings["configurations"], key)
     curves: dict[str, list[Configuration]] = {}
@@ -38,7 +39,7 @@ def grid_panels(findings: Findings, key: str) -> tuple[list[str], list[Panel]]:
     names = [side(name, variant) for variant in variants for name in curves]
     short = findings["keys"][key]
     tasks = dict.fromkeys(one["task"] for one in findings["scores"])
-    panels = []
+    panels, over = [], only_base(findings)
     for task in tasks:
         scores = {
             (one["config"], one["variant"]): one for one in findings["scores"] if (one["task"], one["k"]) == (task, k)
@@ -51,7 +52,7 @@ def grid_panels(findings: Findings, key: str) -> tuple[list[str], list[Panel]]:
             for variant in variants
             for name, of in curves.items()
         ]
-        base = next((one for (_, variant), one in scores.items() if variant == "base"), None)
+        base = scores.get((over, "base")) if over else None
         if any(points for _, points in made):
             language = next(iter(scores.values()))["language"]
             title = f"{words.language_name(language)}, {words.task_name(task)}"

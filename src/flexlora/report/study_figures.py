@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flexlora.report import words
 from flexlora.report.figures import Figure, Group, Row, round_up, ticks
-from flexlora.report.study_words import CONFIRMATORY, EXPLORATORY, PRIMARY, families, of_kind, p_text, side
+from flexlora.report.study_words import CONFIRMATORY, EXPLORATORY, PRIMARY, families, of_kind, only_base, p_text, side
 
 if TYPE_CHECKING:
     from flexlora.studies.findings import Findings, StudyComparison, StudyScore
@@ -20,15 +20,15 @@ TITLES = {
 
 
 def score_figures(findings: Findings) -> list[Figure]:
-    """A plot of bars for each k, a group a task, the base's score as a line."""
-    figures = []
+    """A plot of bars for each k, a group a task, the base's score as a line where there is one base."""
+    figures, over = [], only_base(findings)
     for k in dict.fromkeys(one["k"] for one in findings["scores"]):
         scores = [one for one in findings["scores"] if one["k"] == k]
         top = round_up(max(max(one["high"], *one["per_seed"]) for one in scores))
         groups = []
         for task in dict.fromkeys(one["task"] for one in scores):
             of_task = [one for one in scores if one["task"] == task]
-            base = next((one["estimate"] for one in of_task if one["variant"] == "base"), None)
+            base = next((one["estimate"] for one in of_task if over and one["variant"] == "base"), None)
             groups.append(
                 Group(
                     words.language_name(of_task[0]["language"]),

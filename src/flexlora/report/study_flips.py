@@ -73,14 +73,12 @@ class _Reader:
         self._configurations = {one["name"]: one for one in findings["configurations"]}
         self._paths: dict[Path, dict[tuple[str | None, str, str], str]] = {}
         self._samples: dict[Path, Samples] = {}
-        bases = sorted(path.parent for path in folder.glob("bases/*/summary.json"))
-        # With several models, which base belongs to which cell is not said here.
-        self._base = bases[0] if len(bases) == 1 else None
+        self._bases = {path.parent.name: path.parent for path in folder.glob("bases/*/summary.json")}
 
     def sides(self, one: StudyComparison, seed: int) -> list[tuple[str, str, int]]:
         """(configuration, variant, seed) of what is compared with and of the side in question; a base has one seed."""
-        is_base = one["against"] == "base"
-        against = ("base", "base", 0) if is_base else (one["against"], one["variant"], seed)
+        is_base = one["against"] in self._bases
+        against = (one["against"], "base", 0) if is_base else (one["against"], one["variant"], seed)
         return [against, (one["config"], one["variant"], seed)]
 
     def pairs(self, one: StudyComparison) -> Iterator[tuple[str, str, int, tuple[Record, Record]]]:
@@ -97,8 +95,8 @@ class _Reader:
                         break
 
     def _of(self, config: str, variant: str, seed: int, task: str) -> Samples:
-        if config == "base":
-            return self._in(self._base, (None, variant, task)) if self._base else {}
+        if config in self._bases:
+            return self._in(self._bases[config], (None, variant, task))
         found = self._configurations.get(config)
         cell = found["cells"].get(str(seed)) if found else None
         return self._in(self._folder / cell, (found["arm"], variant, task)) if found and cell else {}

@@ -145,6 +145,12 @@ def configurations(findings: Findings) -> list[str]:
     return list(dict.fromkeys(one["config"] for one in findings["scores"]))
 
 
+def only_base(findings: Findings) -> str | None:
+    """The base that everything stands over; None where there are several, or where it has no scores."""
+    scored = {one["config"] for one in findings["scores"] if one["variant"] == "base"}
+    return next(iter(scored)) if len(scored) == 1 and not findings["unfinished_bases"] else None
+
+
 def drawn(findings: Findings) -> list[Configuration]:
     """Configurations whose trainings are drawn."""
     every = [one for one in findings["configurations"] if one["seeds"]]
