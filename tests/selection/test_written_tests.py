@@ -120,7 +120,7 @@ SOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("language", ["py", "js", pytest.param("ts", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("language", ["py", "js", pytest.param("ts", marks=pytest.mark.thorough)])
 def test_an_assertion_fails_a_solution_that_it_contradicts_and_a_call_shows_its_value(language: str) -> None:
     from flexlora.execution.languages import ToolchainMissing, toolchain
 

@@ -145,7 +145,9 @@ def test_prompt_and_body_are_tokenised_apart_as_together(tokenizer) -> None:
             assert tokenizer.decode(apart) == example.prompt + example.completion
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "language", [pytest.param(code, marks=pytest.mark.thorough if code == "cpp" else ()) for code in LANGUAGES]
+)
 def test_the_packaged_model_solves_known_problems_and_not_all_new_ones(language: str, tokenizer) -> None:
     model = AutoModelForCausalLM.from_pretrained(TINY_MODEL, dtype=torch.float32)
 

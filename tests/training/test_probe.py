@@ -55,7 +55,7 @@ def states() -> list[Any]:
     return [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sophia"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("sophia", marks=pytest.mark.thorough)])
 def test_the_training_after_it_is_the_one_without_it(optimizer: str, values: dict[str, Any], tmp_path: Path) -> None:
     values["optimizer"] = {"name": optimizer, "learning_rate": 0.003}
     recipe = from_dict(values)
