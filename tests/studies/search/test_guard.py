@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from flexlora.data.mixture import load_examples
+from flexlora.data.source import Origin
 from flexlora.data.tasks import load_problems
 from flexlora.errors import UsageError
-from flexlora.recipe import Recipe, Task, dumped, from_dict, load
+from flexlora.recipe import DataSource, Recipe, Task, dumped, from_dict, load
 from flexlora.studies.search.guard import Guard
 from flexlora.studies.search.plan import SearchPlan, plan_search
 from small_benchmark import write_benchmark
@@ -162,6 +164,56 @@ def test_a_test_problem_that_is_worded_a_little_otherwise_is_refused(tmp_path: P
     path = own_tasks(tmp_path / "mine.jsonl", problems)
     with pytest.raises(UsageError, match="share a run of words"):
         check(TINY, {"gain": [{"name": "tiny/A/py", "split": "validation"}], "retention": [path]}, tmp_path)
+
+
+def commented_pairs(path: Path, recipe: Recipe) -> str:
+    """Test problems as pairs, with a comment in each part."""
+    tests, _ = load_examples([DataSource(dataset="tiny/A/java", split="test", limit=5)], recipe.data_dir, 0)
+    pairs = [{"prompt": f"// mine\n{one.prompt}", "completion": f"// mine\n{one.completion}"} for one in tests]
+    return own_tasks(path, pairs)
+
+
+def test_texts_of_ones_own_that_are_test_problems_with_a_comment_are_refused(tmp_path: Path) -> None:
+    texts = {"dataset": commented_pairs(tmp_path / "mine.jsonl", from_dict(TINY)), "language": "java"}
+    with pytest.raises(UsageError, match=r"likelihood mine: \d+ test problems .* share a run of words"):
+        check(TINY, {"gain": [{"name": "tiny/A/py", "split": "validation"}], "likelihood": [texts]}, tmp_path)
+
+
+def test_validation_data_of_ones_own_that_is_test_problems_with_a_comment_is_refused(tmp_path: Path) -> None:
+    path = commented_pairs(tmp_path / "mine.jsonl", from_dict(TINY))
+    with pytest.raises(UsageError, match=r"validation data .*: \d+ test problems .* share a run of words"):
+        check(TINY | {"validation": [{"dataset": path}]}, {}, tmp_path)
+
+
+def test_a_hub_id_is_compared_as_a_file_of_ones_own_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(commented_pairs(tmp_path / "mine.jsonl", from_dict(TINY)))
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    origin = Origin(source="hub", revision=None, sha256=None, records=len(records))
+    monkeypatch.setattr("flexlora.data.own.load_hub", lambda *given: (records, origin))
+    for hub in ("someone/problems", "mbpp/problems"):
+        with pytest.raises(UsageError, match=r"validation data .* share a run of words"):
+            check(TINY | {"validation": [{"dataset": hub, "split": "validation"}]}, {}, tmp_path)
+
+
+def test_a_test_problem_counts_however_often_a_file_repeats_it(tmp_path: Path) -> None:
+    problems = [
+        {**one, "prompt": f"// {number}\n{one['prompt']}", "tests": f"{one['tests']}\n// {number}"}
+        for number in range(4)
+        for one in copied("tiny/A/java", from_dict(TINY))
+    ]
+    path = own_tasks(tmp_path / "mine.jsonl", problems)
+    with pytest.raises(UsageError, match="share a run of words"):
+        check(TINY, {"gain": [{"name": "tiny/A/py", "split": "validation"}], "retention": [path]}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tiny/A/java", "mbpp"])
+def test_a_packaged_validation_split_is_let_through_whatever_words_it_shares(
+    name: str, benchmark: Path, tmp_path: Path
+) -> None:
+    recipe = TINY | {"data_dir": str(benchmark), "tasks": [*TINY["tasks"], "mbpp"]}
+    packaged = {"dataset": name, "split": "validation"}
+    gain = [{"name": "tiny/A/py", "split": "validation"}]
+    check(recipe | {"validation": [packaged]}, {"gain": gain, "likelihood": [packaged]}, tmp_path)
 
 
 def test_what_is_trained_on_is_refused(benchmark: Path, tmp_path: Path) -> None:

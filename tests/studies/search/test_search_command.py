@@ -12,28 +12,18 @@ from typing import Any
 
 import pytest
 import yaml
+from small_recipe import own_texts, small_recipe
 
 from flexlora.cli import main
 from flexlora.recipe import load
-from small_benchmark import write_benchmark
 
 
 @pytest.fixture(scope="module")
 def recipe_file(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
-    (folder / "texts.jsonl").write_text('{"text": "int four() { return 4; }"}\n')
-    values = {
-        "model": str(small_model),
-        "data_dir": str(write_benchmark(folder / "data")),
-        "data": [{"dataset": "mbpp", "limit": 8}],
-        "validation": [{"dataset": "mbpp", "split": "validation"}],
-        "tasks": ["humaneval"],
-        "train": {"max_steps": 4, "max_length": 96, "logging_steps": 1, "eval_steps": 2, "save_steps": 2},
-        "sampling": {"max_new_tokens": 4},
-    }
-    (folder / "small.yaml").write_text(yaml.safe_dump(values))
-    texts = {"dataset": str(folder / "texts.jsonl"), "text_column": "text", "language": "cpp"}
-    (folder / "space.yaml").write_text(yaml.safe_dump({"space": {"lora.rank": [2, 4, 8]}, "likelihood": [texts]}))
+    (folder / "small.yaml").write_text(yaml.safe_dump(small_recipe(small_model, folder)))
+    space = {"space": {"lora.rank": [2, 4, 8]}, "likelihood": [own_texts(folder)]}
+    (folder / "space.yaml").write_text(yaml.safe_dump(space))
     return folder / "small.yaml"
 
 

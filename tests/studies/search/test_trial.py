@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_recipe import own_texts, small_recipe
 
 from flexlora.data.tasks import load_problems
 from flexlora.data.texts import load_texts
@@ -104,10 +105,10 @@ def test_programs_are_run_where_the_cheap_signals_let_them(
     stages: list[str] = []
 
     def train(run: RunFolder, probe: bool, callbacks: list[StopEarly]) -> None:
-        callbacks[0].on_log(None, SimpleNamespace(global_step=2), None, {"loss": 9.0})
-        callbacks[0].on_log(None, SimpleNamespace(global_step=2), None, {"eval_loss": 1.5})
         run.train("main").mkdir(parents=True)
         (run.train("main") / "log.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 2, "eval_loss": 1.5}\n')
+        callbacks[0].on_log(None, SimpleNamespace(global_step=2), None, {"loss": 9.0})
+        callbacks[0].on_log(None, SimpleNamespace(global_step=2), None, {"eval_loss": 1.5})
         stages.append("trained")
 
     def execute(run: RunFolder, **how: Any) -> None:
@@ -133,9 +134,11 @@ def test_programs_are_run_where_the_cheap_signals_let_them(
     assert noted["likelihood"]["estimate"] == pytest.approx(-0.1)
     assert found.retention["tasks"]["tiny/A/java"] == 0.25
     stages.clear()
+    noted.clear()
     with pytest.raises(Stopped, match="at step 2, worse than all 1"):
-        trials.trial({}, tmp_path / "1", [Signals({2: 1.0}, -1.0)], lambda **more: None)
+        trials.trial({}, tmp_path / "1", [Signals({2: 1.0}, -1.0)], lambda **more: noted.update(more))
     assert stages == []
+    assert noted == {"losses": {"2": 1.5}}  # by which it was stopped
     three = [Signals({2: loss}, -1.0) for loss in (1.0, 1.0, 2.0)]
     with pytest.raises(Stopped, match="on both sides"):
         trials.trial({}, tmp_path / "2", three, lambda **more: None)
@@ -158,31 +161,18 @@ def test_a_plan_is_written_read_and_another_refused(tiny: SearchPlan, tmp_path: 
 
 @pytest.fixture(scope="module")
 def small(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchPlan, Path]:
-    from small_benchmark import write_benchmark
-
     folder = tmp_path_factory.mktemp("small")
     tests = folder / "double.jsonl"
     one = {"prompt": "def four():\n", "tests": "assert four() == 4\n", "stop_tokens": ["\ndef"], "language": "py"}
     tests.write_text(json.dumps(one) + "\n")
-    (folder / "texts.jsonl").write_text(json.dumps({"text": "int four() { return 4; }"}) + "\n")
-    recipe = {
-        "name": "small",
-        "model": str(small_model),
-        "data_dir": str(write_benchmark(folder / "data")),
-        "data": [{"dataset": "mbpp", "limit": 8}],
-        "validation": [{"dataset": "mbpp", "split": "validation"}],
-        "tasks": ["humaneval"],
-        "train": {"max_steps": 4, "max_length": 96, "logging_steps": 1, "eval_steps": 2, "save_steps": 2},
-        "sampling": {"max_new_tokens": 4},
-    }
     search = {
         "space": {"lora.rank": [2, 4], "penalty.lam": {"low": 0.001, "high": 1.0, "log": True, "zero": 0.1}},
         "gain": [{"name": "mbpp", "split": "validation"}],
         "retention": [str(tests)],
-        "likelihood": [{"dataset": str(folder / "texts.jsonl"), "text_column": "text", "language": "cpp"}],
+        "likelihood": [own_texts(folder)],
         "startup": 1,
     }
-    return a_plan(recipe, search, folder), folder / "search"
+    return a_plan(small_recipe(small_model, folder), search, folder), folder / "search"
 
 
 @pytest.mark.thorough
@@ -206,7 +196,8 @@ def test_a_trial_is_a_run_with_its_signals_and_is_stopped_in_training_where_all_
     assert noted["likelihood"]["unit"] == "nats"
     better = [Signals({2: 0.0, 4: 0.0}, -1.0)]
     with pytest.raises(Stopped, match="at step 2, worse than all 1"):
-        trials.trial(values | {"lora.rank": 4}, folder / "trials" / "1", better, lambda **more: None)
+        trials.trial(values | {"lora.rank": 4}, folder / "trials" / "1", better, lambda **more: noted.update(more))
+    assert list(noted["losses"]) == ["2"]
     assert not (folder / "trials" / "1" / "main" / "train" / "adapter").exists()
     later = [Signals({4: 99.0}, -1.0), Signals({4: 0.0}, -1.0), Signals({4: 0.0}, -1.0)]
     with pytest.raises(Stopped, match="on both sides"):

@@ -127,6 +127,15 @@ def test_a_trial_that_always_kills_its_process_is_given_up(tmp_path: Path) -> No
     assert sorted(folder.name for folder, _ in killed.done) == ["0"] * storage.ATTEMPTS + ["1"] * storage.ATTEMPTS
 
 
+def test_what_is_called_lost_is_gone_on_with(tmp_path: Path) -> None:
+    study = storage.open_trials(tmp_path)
+    study.ask()  # and killed before anything is drawn
+    with storage.claiming(tmp_path):
+        assert storage.take_over(study, tmp_path) == [0]
+    (found,) = gather(PLAN, study)["trials"]
+    assert (found["state"], found["reason"]) == ("failed", "its process ended before it had values")
+
+
 def test_a_trial_of_a_worker_that_lives_is_left_to_it(tmp_path: Path) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -179,3 +188,15 @@ def test_a_database_holds_trials_as_the_journal_does(tmp_path: Path) -> None:
     assert not (tmp_path / storage.JOURNAL).exists()
     with pytest.raises(UsageError, match="cannot be opened"):
         storage.open_trials(tmp_path, "nothing://at/all")
+
+
+def test_searches_of_one_database_are_told_apart_also_by_folders_of_one_name(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    one, other = tmp_path / "a" / "s", tmp_path / "b" / "s"
+    study = storage.open_trials(one, url)
+    study.ask()
+    other_study = storage.open_trials(other, url)
+    assert other_study.get_trials() == []
+    assert storage.take_over(other_study, other) == []
+    moved = one.rename(tmp_path / "moved")
+    assert len(storage.open_trials(moved, url).get_trials()) == 1

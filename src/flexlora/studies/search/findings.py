@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from flexlora.errors import UsageError
 from flexlora.studies.search.plan import SearchPlan
 from flexlora.studies.search.signals import Side
-from flexlora.studies.search.storage import ATTEMPTS, folder_of
+from flexlora.studies.search.storage import ATTEMPTS, folder_of, is_gone_on_with
 
 if TYPE_CHECKING:
     import optuna
@@ -120,8 +120,12 @@ def _record(trial: FrozenTrial) -> TrialRecord:
     }
     state, lost = states[trial.state], None
     if state == "failed" and "error" not in known:
-        again = known.get("attempt", 1) < ATTEMPTS
-        state, lost = ("lost", "its process ended") if again else ("failed", f"its process ended {ATTEMPTS} times")
+        if is_gone_on_with(trial):
+            state, lost = "lost", "its process ended"
+        elif trial.params:
+            lost = f"its process ended {ATTEMPTS} times"
+        else:
+            lost = "its process ended before it had values"
     losses: dict[str, float] = known.get("losses", {})
     return {
         "number": trial.number,

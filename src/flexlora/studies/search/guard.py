@@ -1,9 +1,10 @@
 """Refuses test problems: nothing that is reported of a recipe, and nothing that it trains on, judges a trial.
 
-A benchmark counts by its split: only `validation` is let through. Whatever else is named, a user's own file too, is
-compared by content with the recipe's own tasks, the texts that it reports and its training data: by ids, prompts, tests
-and solutions, and a file of one's own also by shared runs of words (`flexlora.data.overlap`). The recipe of every trial
-is checked before anything of it is run, and again where its scores are read.
+A benchmark counts by its split: only `validation` is let through. Whatever is named, a user's own file too, is compared
+by content with the recipe's own tasks, the texts that it reports and its training data: by ids, prompts, tests and
+solutions. What is no benchmark of this package (a file of one's own, a hub id; tasks, texts and validation data alike)
+may share no run of words with the recipe's tasks either (`flexlora.data.overlap`). The recipe of every trial is checked
+before anything of it is run, and again where its scores are read.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Guard:
     """Id -> what it is of, in words."""
     contents: dict[tuple[str, str], str] = field(repr=False)
     """Kind and form of a prompt, tests or solution -> what it is of."""
-    test: tuple[Example, ...] = field(repr=False)
-    """All of it as pairs, for shared runs of words."""
+    tests: tuple[tuple[Problem, ...], ...] = field(repr=False)
+    """The test problems of each task, for shared runs of words."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
@@ -50,13 +51,12 @@ class Guard:
         """
         ids: dict[str, str] = {}
         contents: dict[tuple[str, str], str] = {}
-        pairs: list[Example] = []
-        for task in recipe.tasks:
-            for problem in load_problems(task, recipe.data_dir)[0]:
+        tests = tuple(tuple(load_problems(task, recipe.data_dir)[0]) for task in recipe.tasks)
+        for task, problems in zip(recipe.tasks, tests, strict=True):
+            for problem in problems:
                 what = f"a test problem of {task.name}"
                 ids |= dict.fromkeys(_ids_of_problem(problem), what)
                 contents |= dict.fromkeys(_of_problem(problem, solutions=True), what)
-                pairs.append(_as_pair(problem))
         for texts in recipe.likelihood.texts:
             for text in load_texts(texts, recipe.data_dir)[0]:
                 what = f"a reported text of {texts.name}"
@@ -67,7 +67,7 @@ class Guard:
             ids.setdefault(example.key, what)
             for content in _of_pair(example.prompt, example.completion, solutions=True):
                 contents.setdefault(content, what)
-        return cls(ids=ids, contents=contents, test=tuple(pairs))
+        return cls(ids=ids, contents=contents, tests=tests)
 
     def check(self, recipe: Recipe) -> None:
         """Refuse a trial's recipe with a task, text or validation data that may not judge it.
@@ -83,6 +83,11 @@ class Guard:
             loaded, _ = load_texts(texts, recipe.data_dir)
             marks = [(t.task_id, {t.task_id}, _of_pair(t.prompt, t.completion, solutions)) for t in loaded]
             self._refuse(texts.name, marks)
+            if not _is_packaged(texts.dataset):
+                pairs = [
+                    Example(source=t.task, key=t.task_id, prompt=t.prompt, completion=t.completion) for t in loaded
+                ]
+                self._refuse_runs(f"likelihood {texts.name}", pairs)
         for source in recipe.validation:
             self._validation(source, recipe)
 
@@ -91,22 +96,28 @@ class Guard:
         problems, _ = load_problems(task, recipe.data_dir)
         solutions = not _generated(task.name)
         self._refuse(task.name, [(p.task_id, _ids_of_problem(p), _of_problem(p, solutions)) for p in problems])
-        if task.name.endswith(ENDING) and self.test:
-            (found,) = overlaps([problems], self.test)
-            if shared := found.runs or found.solutions:
-                raise UsageError(
-                    f"task {task.name}: {len(shared)} of its problems share a run of words or a solution with test "
-                    f"problems of the recipe (e.g. {shared[0].task_id} with {shared[0].example}: {shared[0].text!r}). "
-                    "Test problems are never used for choosing: leave these out."
-                )
+        if not _is_packaged(task.name):
+            self._refuse_runs(f"task {task.name}", [pair for problem in problems for pair in _as_pairs(problem)])
 
     def _validation(self, source: DataSource, recipe: Recipe) -> None:
         examples, _ = _loaded(source, recipe)
-        if source.dataset in known() or source.dataset.partition("/")[0] in ("codesearchnet", "tiny"):
-            _refuse_split(source.dataset, source.split, "validation data")
+        _refuse_split(source.dataset, source.split, "validation data")
         solutions = not _generated(source.dataset)
         marks = [(e.key, {e.key}, _of_pair(e.prompt, e.completion, solutions)) for e in examples]
         self._refuse(f"validation data {source.dataset}", marks)
+        if not _is_packaged(source.dataset):
+            self._refuse_runs(f"validation data {source.dataset}", examples)
+
+    def _refuse_runs(self, name: str, pairs: Sequence[Example]) -> None:
+        """What many test problems of a task have in common (imports, frames of tests) counts for nothing."""
+        shared = [one for found in overlaps(self.tests, pairs) for one in found.runs or found.solutions]
+        if shared:
+            first = shared[0]
+            raise UsageError(
+                f"search: {name}: {len(shared)} test problems of the recipe share a run of words or a solution with it "
+                f"(e.g. {first.task_id} with {first.example}: {first.text!r}). Test problems are never used for "
+                "choosing: leave these out."
+            )
 
     def _refuse(self, name: str, items: Sequence[tuple[str, Iterable[str], Iterable[tuple[str, str]]]]) -> None:
         found: dict[str, str] = {}
@@ -124,10 +135,7 @@ class Guard:
 
 def _refuse_split(name: str, split: str | None, what: str) -> None:
     """A benchmark is let through by its validation split only; one without any is for the test."""
-    if name.endswith(ENDING):
-        return
-    own = name in known() or name.partition("/")[0] in ("codesearchnet", "humaneval", "mbpp", "apps", "tiny")
-    if own and split not in SPLITS:
+    if _is_packaged(name) and split not in SPLITS:
         splits = family_of(name).splits if name in known() else ("test", "validation", "train")
         remedy = "set split: validation" if SPLITS[0] in splits else "it has no validation split, so it is for the test"
         raise UsageError(
@@ -136,17 +144,19 @@ def _refuse_split(name: str, split: str | None, what: str) -> None:
         )
 
 
+def _is_packaged(name: str) -> bool:
+    """Whether a dataset is a benchmark of this package: no file of one's own, and no hub id."""
+    return name in known() or (name.startswith(("codesearchnet/", "tiny/")) and not name.endswith(ENDING))
+
+
 def _loaded(source: DataSource, recipe: Recipe) -> tuple[list[Example], list[Origin]]:
     return load_examples([source], recipe.data_dir, recipe.seed)
 
 
-def _as_pair(problem: Problem) -> Example:
-    return Example(
-        source=problem.task,
-        key=problem.task_id,
-        prompt=problem.prompt,
-        completion=f"{problem.reference or ''}\n{problem.suffix}",
-    )
+def _as_pairs(problem: Problem) -> list[Example]:
+    """Its solution, and its tests."""
+    parts = ((problem.prompt, problem.reference or ""), ("", problem.suffix))
+    return [Example(source=problem.task, key=problem.task_id, prompt=a, completion=b) for a, b in parts]
 
 
 def _ids_of_problem(problem: Problem) -> set[str]:

@@ -1,10 +1,10 @@
 """The trials of a search, which workers of one machine or several share, and those that a killed worker left behind.
 
 They are in a journal in the search's folder (Optuna's `JournalStorage`), which a shared file system will do for, or in
-a database. What may not happen twice at once is done under a lock of the folder: drawing a trial, counting those that
-there are, and taking over what was left. A worker holds a lock of its own for as long as it lives; a trial that is
-running while its worker's lock is free has lost its process. It is marked as failed, and enqueued again, to go on in
-its folder.
+a database, which other searches may share: there, they go by an id that the folder holds. What may not happen twice at
+once is done under a lock of the folder: drawing a trial, counting those that there are, and taking over what was left.
+A worker holds a lock of its own for as long as it lives; a trial that is running while its worker's lock is free has
+lost its process. It is marked as failed, and enqueued again, to go on in its folder.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flexlora.errors import UsageError
+from flexlora.files import write_whole
 from flexlora.locks import is_held, waiting
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 JOURNAL = "trials.journal"
 WORKERS = "workers"
 NAME = "search"
+ID = "search.id"
+"""File in the folder; what its trials are called by in a database."""
 ATTEMPTS = 3
 """Processes that a trial may lose before it counts as failed for good."""
 STARTUP_DRAWS = 10
@@ -76,11 +79,20 @@ def open_trials(folder: Path, url: str | None = None) -> optuna.Study:
                 "e.g. sqlite:////folder/trials.db; without it trials are in the search's folder."
             ) from error
     return optuna.create_study(
-        study_name=NAME if url is None else f"{NAME} {folder.resolve().name}",
+        study_name=NAME if url is None else f"{NAME} {id_of(folder)}",
         directions=["maximize", "maximize"],
         storage=storage,
         load_if_exists=True,
     )
+
+
+def id_of(folder: Path) -> str:
+    """What tells the trials of this folder from those of others of its name; made once, and kept where it is moved."""
+    path = folder / ID
+    with once(folder, "id"):
+        if not path.is_file():
+            write_whole(path, f"{folder.resolve().name} {uuid.uuid4().hex}\n")
+        return path.read_text(encoding="utf-8").strip()
 
 
 def mend(journal: Path) -> None:
@@ -136,11 +148,20 @@ def take_over(study: optuna.Study, folder: Path) -> list[int]:
     ]
     for trial in lost:
         study.tell(trial.number, state=TrialState.FAIL)
-        attempt = int(trial.user_attrs.get("attempt", 1))
-        if attempt < ATTEMPTS and trial.params:
-            kept = {"folder": folder_of(trial), "attempt": attempt + 1}
+        if is_gone_on_with(trial):
+            kept = {"folder": folder_of(trial), "attempt": attempt_of(trial) + 1}
             study.enqueue_trial(trial.params, user_attrs=kept)
     return [trial.number for trial in lost]
+
+
+def is_gone_on_with(trial: FrozenTrial) -> bool:
+    """Whether another process goes on with a trial that lost its own: there are values, and attempts left."""
+    return bool(trial.params) and attempt_of(trial) < ATTEMPTS
+
+
+def attempt_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """How many processes it has had, with this one."""
+    return int(trial.user_attrs.get("attempt", 1))
 
 
 def folder_of(trial: FrozenTrial | optuna.Trial) -> str:

@@ -81,8 +81,10 @@ class Trials:
         run, _ = pipeline.start(recipe, folder, **self._how)
         base = existing(self._folder / BASE)
         with pipeline.working(run, **self._how):
-            pipeline.train(run, probe=False, callbacks=[StopEarly(finished, search.startup)])
-            note(losses={str(step): loss for step, loss in losses(run).items()})
+            try:
+                pipeline.train(run, probe=False, callbacks=[StopEarly(finished, search.startup)])
+            finally:  # also of a trial that they stop
+                note(losses={str(step): loss for step, loss in losses(run).items()})
             pipeline.likelihood(run)
             changed = likelihood_side(run, base, self._guard, seed) if search.likelihood else None
             signals = cheap_signals(run, changed)

@@ -59,7 +59,7 @@ def work(
                 if ended := refusal(done, budget):
                     return ended
                 trial, values = _claim(study, plan, done)
-                attempt = trial.user_attrs.get("attempt", 1)
+                attempt = storage.attempt_of(trial)
                 where = storage.folder_of(trial)
                 _note(trial, worker=name, folder=where, attempt=attempt, values=values)
             started = clock()
