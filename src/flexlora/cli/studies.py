@@ -74,6 +74,10 @@ def report(
         str | None,
         typer.Option("--plan", help="With results.jsonl: the study's file or name (default: study.yaml beside it)."),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="With results.jsonl: override a key of the plan; repeatable."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Analyse a study, also a half-finished one, and write its page, figures and tables; or print what results show."""
@@ -81,10 +85,10 @@ def report(
         from flexlora.studies.analysis import recompute
         from flexlora.studies.files import load_study
 
-        _print(recompute(study, load_study(plan or str(study.with_name("study.yaml")))), as_json)
+        _print(recompute(study, load_study(plan or str(study.with_name("study.yaml")), set_ or ())), as_json)
         return
-    if plan:
-        raise UsageError("--plan goes with results.jsonl; a study's directory has its own.")
+    if plan or set_:
+        raise UsageError("--plan and --set go with results.jsonl; a study's directory has its own plan.")
     from flexlora.studies.running import report_study
 
     _show(study, report_study(study), as_json)

@@ -135,6 +135,8 @@ def _plain_table(table: Table) -> RichTable:
     made = RichTable(title=table.caption, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     for number, name in enumerate(table.columns):
         longest = max(map(len, name.split()))
+        if not number:
+            longest = max(longest, *(min(NAME, len(word)) for row in table.rows for word in row[0].split()))
         made.add_column(Text(name), justify="right" if number else "left", overflow="fold", min_width=longest)
     for row in table.rows:
         made.add_row(*map(Text, row))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PRIMARY, CONFIRMATORY, EXPLORATORY = KINDS = schema.KINDS
 MOST_DRAWN = 8
 """Configurations with curves of their own; of more, those that were fixed beforehand."""
+MOST_LINES = 10
+"""Pairs of arms whose overview is unfolded."""
 EXPLORED = (
     "Exploratory comparisons were not fixed beforehand: they suggest what to test, and show nothing by themselves."
 )
