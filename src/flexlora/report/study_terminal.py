@@ -136,7 +136,7 @@ def _plain_table(table: Table) -> RichTable:
     for number, name in enumerate(table.columns):
         longest = max(map(len, name.split()))
         if not number:
-            longest = max(longest, *(min(NAME, len(word)) for row in table.rows for word in row[0].split()))
+            longest = max([longest, *(min(NAME, len(word)) for row in table.rows for word in row[0].split())])
         made.add_column(Text(name), justify="right" if number else "left", overflow="fold", min_width=longest)
     for row in table.rows:
         made.add_row(*map(Text, row))

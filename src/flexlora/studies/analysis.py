@@ -55,7 +55,8 @@ def write_findings(folder: Path) -> Findings:
 def recompute(results_file: Path, study: Study) -> Findings:
     """What a study shows, from its compact results (`results.jsonl`, or packed) and plan alone.
 
-    Costs, failures and provenance are in neither; a cell with answers counts as finished.
+    Costs, failures and provenance are in neither, nor is what a paper says of trainings compared; a cell with answers
+    counts as finished.
 
     Raises:
         UsageError: the file is missing, damaged or of another study, or the plan names what it does not have.
@@ -128,7 +129,7 @@ def _findings(
         "scores": scores,
         "comparisons": comparisons,
         "tradeoffs": tradeoffs,
-        "paper": paper_rows(study, results, trained, models),
+        "paper": [row for row in paper_rows(study, results, trained, models) if folder or row["ours"] is not None],
         "failures": list(failures),
         "unfinished_bases": [name for name in bases if name not in there_of_bases],
         "cells": len(cells),
