@@ -40,6 +40,23 @@ def test_the_headline_comes_first(study: tuple[Path, Findings]) -> None:
     assert "would be found in four of five" in lines[3]
 
 
+def test_of_many_pairs_only_those_that_differ_are_named(study: tuple[Path, Findings]) -> None:
+    same = {
+        **study[1]["comparisons"][0],
+        "family": "exploratory",
+        "difference": 0.0,
+        "p_value": 1.0,
+        "p_corrected": 1.0,
+    }
+    better = {**same, "config": "best", "difference": 0.1, "low": 0.05, "high": 0.2, "p_corrected": 0.001}
+    many = [better, *({**same, "config": f"arm{number}"} for number in range(study_words.MOST_LINES))]
+    shown = study_words.short_overview(many)
+    assert len(shown) == 2
+    assert shown[0].startswith("best against ")
+    assert shown[1] == "10 further pairs: no difference shown on any task."
+    assert study_words.short_overview(many[1:]) == study_words.overview(many[1:])
+
+
 def test_a_study_of_which_nothing_is_finished_prints(study: tuple[Path, Findings]) -> None:
     empty: Findings = {
         **study[1],

@@ -38,7 +38,7 @@ def test_the_page_has_the_primary_comparisons_and_scores_of_the_answers(name: st
         assert f"| `{config}` | " + " | ".join(f"{scores[config, task]:.1f}" for task in tasks) + " |" in PAGE
 
 
-@pytest.mark.parametrize("name", ["evidence", "evidence-larger"])
+@pytest.mark.parametrize("name", ["evidence", "evidence-larger", "evidence-tradeoff"])
 def test_every_cell_of_the_plan_is_among_the_answers(name: str) -> None:
     results = answers(name)
     for cell in cells_of(load_study(name)):

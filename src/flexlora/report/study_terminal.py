@@ -76,7 +76,7 @@ def _print_compared(findings: Findings, console: Console) -> None:
             continue
         console.print(Text(f"{TITLES[kind]} ({len(compared)})", "italic"))
         overview = RichTable.grid(padding=(0, 1, 0, 0))
-        for line in study.overview(compared):
+        for line in study.short_overview(compared):
             overview.add_row(" ", Text(line))
         console.print(overview)
         if kind == study.CONFIRMATORY:

@@ -109,6 +109,17 @@ def overview(comparisons: Sequence[StudyComparison]) -> list[str]:
     return [f"{config} against {other}: {words.spread(found)}" for (config, other, _), found in verdicts.items()]
 
 
+def short_overview(comparisons: Sequence[StudyComparison]) -> list[str]:
+    """`overview`; of many pairs only those with a difference, and how many others there are."""
+    lines = overview(comparisons)
+    if len(lines) <= MOST_LINES:
+        return lines
+    differ = {(one["config"], one["variant"], one["against"]) for one in comparisons if verdict(one) != NO_DIFFERENCE}
+    shown = overview([one for one in comparisons if (one["config"], one["variant"], one["against"]) in differ])
+    others = len(lines) - len(shown)
+    return [*shown, f"{words.count(others, 'further pair')}: no difference shown on any task."] if others else shown
+
+
 def method_note(findings: Findings) -> str:
     """What intervals and p-values are from."""
     methods = dict.fromkeys(one["method"] for one in findings["comparisons"])
