@@ -75,7 +75,7 @@ def test_scores_of_a_run_that_holds_test_problems_are_not_read(tiny: SearchPlan,
 
 def write_likelihoods(run: RunFolder, nll: list[float]) -> None:
     (item,) = run.likelihoods()
-    texts, _ = load_texts(item.task, None)  # type: ignore[arg-type]  # likelihoods are of texts
+    texts, _ = load_texts(item.task, None)
     (run.path / item.path).mkdir(parents=True, exist_ok=True)
     with (run.path / item.path / "likelihood.jsonl").open("w") as file:
         for text, one, tokens in zip(texts, nll, (10, 20, 70), strict=True):
